@@ -1,0 +1,42 @@
+#!/bin/sh
+# tests/run.sh [--long] [pytest arguments]
+#
+# Makes or refreshes the environment, then format, lint, types, import contracts, tests: the first that fails ends the
+# run with its output. --long adds the tests that take more than half a minute each.
+set -eu
+cd -- "$(dirname -- "$0")/.."
+
+venv=$(./start-workers.sh --environment dev)
+PATH=$venv/bin:$PATH
+export PATH VIRTUAL_ENV="$venv"
+
+# The tests bring their own settings and their own database: nothing of the caller's may be used, least of all data.
+for name in $(env | sed -n 's/^\(WORKERPOOL_[A-Z0-9_]*\)=.*/\1/p'); do
+    case $name in
+        WORKERPOOL_TEST_* | WORKERPOOL_VENV) ;;
+        *) unset "$name" ;;
+    esac
+done
+unset EDIT_AGENT_WORKERS WORKER_POLL_INTERVAL EDIT_AGENT_WEBHOOK_PORT
+unset PGHOST PGHOSTADDR PGPORT PGUSER PGDATABASE PGPASSWORD PGPASSFILE PGSERVICE PGSERVICEFILE PGOPTIONS NOTIFY_SOCKET
+export WORKERPOOL_STRICT_EVENTS=1
+
+check() {
+    if ! output=$("$@" 2>&1); then
+        printf '%s\n' "$output"
+        echo "tests/run.sh: failed: $*" >&2
+        exit 1
+    fi
+    echo "passed: $*"
+}
+
+check ruff format --check .
+check ruff check .
+check mypy --strict workerpool
+check lint-imports --no-logo
+
+if [ "${1:-}" = --long ]; then
+    shift
+    set -- -m '' "$@"
+fi
+exec python -m pytest "$@" </dev/null

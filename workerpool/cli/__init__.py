@@ -1,0 +1,105 @@
+"""The command line: the only place that wires the rooms together.
+
+Owns: verbs, flags, what people read, and exit codes. Does not own: any decision. Each verb is imported when it is
+called, so that
+``start`` does not load what only ``demo`` needs. Invariant: an error is one sentence with a hint, never a traceback.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+
+import click
+
+from workerpool.cli.errors import EXIT_NO_DATABASE, Refused
+
+#: Verb -> the module that holds it, under the verb's name with dashes as underscores.
+VERBS = {
+    "start": "start",
+    "stop": "control",
+    "reload": "control",
+    "migrate": "schema",
+    "config": "settings",
+    "doctor": "doctor",
+    "psql": "schema",
+    "enqueue": "enqueue",
+    "import": "importing",
+    "status": "reading",
+    "workers": "reading",
+    "items": "reading",
+    "show": "reading",
+    "explain": "explain",
+    "logs": "following",
+    "prune": "schema",
+    "demo": "demo",
+    "completion": "settings",
+}
+
+
+class Verbs(click.Group):
+    """A group whose commands are imported when they are called."""
+
+    def list_commands(self, _ctx: click.Context) -> list[str]:
+        """Return every verb, in the order of the contract."""
+        return list(VERBS)
+
+    def get_command(self, _ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the verb."""
+        if cmd_name not in VERBS:
+            return None
+        module = importlib.import_module(f"workerpool.cli.{VERBS[cmd_name]}")
+        command: click.Command = getattr(module, cmd_name.replace("-", "_") + ("_" if cmd_name == "import" else ""))
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the verb; a mistyped one is answered with the nearest."""
+        if args and args[0] not in VERBS:
+            import difflib
+
+            near = difflib.get_close_matches(args[0], VERBS, n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else " `workerpool --help` lists the verbs."
+            raise click.UsageError(f"There is no verb {args[0]!r}.{hint}")
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(package_name="workerpool")
+def cli() -> None:
+    """Process revisions: ordered changes to items, by worker processes, from a PostgreSQL table."""
+
+
+def main() -> None:
+    """Run the command line and exit with its code."""
+    try:
+        cli.main(standalone_mode=False)
+    except click.exceptions.Exit as done:
+        sys.exit(done.exit_code)
+    except click.Abort:
+        sys.exit(130)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        sys.exit(0)
+    except Exception as error:
+        known = _known(error)
+        if known is None:
+            raise
+        known.show()
+        sys.exit(known.exit_code)
+
+
+def _known(error: Exception) -> Refused | None:
+    """Turn an error of another room into one sentence; None for a defect of this program, whose traceback is wanted."""
+    from workerpool.cli import errors
+
+    refused = errors.explain(error)
+    return refused if refused is not None else None
+
+
+__all__ = ["EXIT_NO_DATABASE", "cli", "main"]

@@ -1,0 +1,52 @@
+"""What people are told when something is refused, and with which exit code.
+
+Owns: the exit codes of the contract and the sentences for errors of other rooms. Invariant: every message says what,
+and what to do.
+"""
+
+from __future__ import annotations
+
+from typing import IO, Any
+
+import click
+
+EXIT_FAILED, EXIT_USAGE, EXIT_NO_SUCH, EXIT_REFUSED = 1, 2, 3, 4
+EXIT_NO_DATABASE, EXIT_TIMED_OUT, EXIT_CONFIG = 69, 75, 78
+
+
+class Refused(click.ClickException):
+    """Something that cannot be done, said in one sentence, with a hint and an exit code."""
+
+    def __init__(self, message: str, code: int = EXIT_FAILED, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+        self.exit_code = code  # type: ignore[misc]
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        """Print the sentence, and the hint on a line of its own."""
+        click.echo(f"workerpool: {self.message}", err=True, file=file)
+        if self.hint:
+            click.echo(f"  {self.hint}", err=True, file=file)
+
+
+def no_such(what: str, hint: str = "") -> Refused:
+    """Return the refusal for something that is not there."""
+    return Refused(what, EXIT_NO_SUCH, hint)
+
+
+def explain(error: Exception) -> Refused | None:
+    """Return the refusal for an error of the store or the configuration; None for an unexpected one."""
+    from workerpool.config import BadSettings
+    from workerpool.store import failures
+
+    if isinstance(error, BadSettings):
+        return Refused(str(error), EXIT_CONFIG)
+    return _of_store(failures.describe(error))
+
+
+def _of_store(told: tuple[str, str, str] | None) -> Refused | None:
+    if told is None:
+        return None
+    kind, message, hint = told
+    code = {"unavailable": EXIT_NO_DATABASE, "config": EXIT_CONFIG, "refused": EXIT_REFUSED, "usage": EXIT_USAGE}[kind]
+    return Refused(message, code, hint)

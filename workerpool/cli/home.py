@@ -1,0 +1,90 @@
+"""The home: one manager at a time, and the memory of those before it (R29).
+
+Owns: the lock and the notes under WORKERPOOL_HOME. Invariant: whoever holds the lock is alive, because the kernel
+lets go of it with its
+process; no pid is ever trusted without the lock.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from workerpool.cli.errors import EXIT_CONFIG, Refused
+
+
+class Home:
+    """The folder of one pool."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.lock = path / "manager.lock"
+        self._runs = path / "runs.json"
+
+    def make(self) -> None:
+        """Create the folder, for its owner only."""
+        try:
+            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise Refused(f"WORKERPOOL_HOME {self.path} cannot be made: {error.strerror}", EXIT_CONFIG) from error
+
+    def note_run(self, manager_id: str, run_id: str) -> tuple[tuple[str, str], ...]:
+        """Write this run down; returns the (manager, run) before it whose rows nobody has given back yet."""
+        try:
+            before = [tuple(run) for run in json.loads(self._runs.read_text(encoding="utf-8"))]
+        except (OSError, ValueError):
+            before = []
+        fresh = self._runs.with_suffix(".new")
+        fresh.write_text(json.dumps([*before[-20:], (manager_id, run_id)]), encoding="utf-8")
+        fresh.replace(self._runs)
+        return tuple((str(manager), str(run)) for manager, run in before[-20:])
+
+    def forget_runs(self) -> None:
+        """This run left nothing behind."""
+        self._runs.unlink(missing_ok=True)
+
+    def manager(self) -> int | None:
+        """Return the pid of the living manager of this home, or None."""
+        try:
+            descriptor = os.open(self.lock, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except OSError:
+            return None
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            text = os.read(descriptor, 32).decode(errors="replace").strip()
+            return int(text) if text.isdigit() else None
+        finally:
+            os.close(descriptor)
+        return None
+
+
+@contextlib.contextmanager
+def hold(home: Home) -> Iterator[None]:
+    """Be the one manager of *home*; raises Refused (exit 78) with the pid of the one that is there."""
+    home.make()
+    try:
+        descriptor = os.open(home.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        raise Refused(f"{home.lock} cannot be opened: {error.strerror}", EXIT_CONFIG) from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        pid = os.read(descriptor, 32).decode(errors="replace").strip() or "unknown"
+        os.close(descriptor)
+        raise Refused(
+            f"already running on {home.path}, with pid {pid}",
+            EXIT_CONFIG,
+            "`workerpool stop` ends it; another pool needs another WORKERPOOL_HOME",
+        ) from error
+    os.ftruncate(descriptor, 0)
+    os.write(descriptor, f"{os.getpid()}\n".encode())
+    try:
+        yield
+    finally:
+        os.ftruncate(descriptor, 0)
+        os.close(descriptor)

@@ -1,0 +1,223 @@
+"""``workerpool start``: wires settings, children and manager together, and becomes the manager.
+
+Owns: the specs of the children. Invariant: this process never opens a connection to the database; its children do.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+import socket
+import sys
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import click
+import setproctitle
+
+from workerpool import config, logs
+from workerpool.cli.errors import EXIT_CONFIG, Refused
+from workerpool.cli.home import Home, hold
+from workerpool.core.briefs import KeeperBrief, PrepareBrief, WorkerBrief, as_message
+from workerpool.core.plan import Stage
+from workerpool.link.board import SLOTS, Board
+from workerpool.manager.manager import Manager
+from workerpool.manager.notify import Notifier
+from workerpool.manager.spec import ChildSpec, PoolSpec
+from workerpool.store import embedded
+
+log = logs.get("manager")
+
+
+@dataclass(frozen=True, slots=True)
+class Wiring:
+    """What stays the same over the reloads of one run."""
+
+    home: Home
+    manager_id: str
+    run_id: str
+    host: str
+    bells: tuple[int, ...]
+    dead: tuple[tuple[str, str], ...]
+    until_empty: bool
+
+
+@click.command()
+@click.option("--workers", type=int, help="Worker processes (WORKERPOOL_WORKERS).")
+@click.option("--http", help="Where the API listens, or `off` (WORKERPOOL_HTTP).")
+@click.option("--until-empty", is_flag=True, help="Stop when nothing is pending or processing: the form for cron.")
+@click.option("--database-url", help="The database (WORKERPOOL_DATABASE_URL).")
+@click.option("--home", type=click.Path(), help="Embedded data and run files (WORKERPOOL_HOME).")
+@click.option("--handlers", help="Modules with handlers, comma separated (WORKERPOOL_HANDLERS).")
+@click.option("--command", help="Command line of the default handler (WORKERPOOL_COMMAND).")
+@click.option("--env-file", type=click.Path(), help="Settings of less weight than the environment; read again at HUP.")
+@click.option("--log-level", help="debug, info, warning or error (WORKERPOOL_LOG_LEVEL).")
+@click.option("--log-format", help="auto, console or json (WORKERPOOL_LOG_FORMAT).")
+def start(until_empty: bool, **flags: Any) -> None:
+    """Process revisions until a signal ends it: TERM or Ctrl-C gracefully, QUIT quickly."""
+    given = {name: value for name, value in flags.items() if value is not None}
+    settings = config.load(given)
+    sys.exit(run(settings, given, until_empty=until_empty))
+
+
+def run(settings: config.Settings, flags: Mapping[str, object], *, until_empty: bool = False) -> int:
+    """Be the manager of a pool with these settings; returns the exit code of the contract."""
+    logs.configure(
+        settings.log_level, settings.log_format, file=settings.log_file, secrets=config.known_secrets(settings)
+    )
+    for warning in settings.warnings:
+        log.warning("config.warned", why=warning)
+    home = Home(settings.home)
+    with hold(home):
+        signals = listen_to_signals()
+        setproctitle.setproctitle("workerpool: manager")
+        if settings.database_url is None:
+            _check_embedded(settings)
+        host = socket.gethostname()
+        manager_id, run_id = f"{host}/{os.getpid()}-{secrets.token_hex(4)}", uuid.uuid4().hex
+        count = min(SLOTS, max(16, 2 * settings.workers))
+        bells = tuple(os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC) for _ in range(count))
+        wiring = Wiring(home, manager_id, run_id, host, bells, home.note_run(manager_id, run_id), until_empty)
+        manager = Manager(pool_spec(settings, wiring), Board.create(), Notifier(), lambda: _reload(flags, wiring))
+        code = manager.run(signals)
+        if code == 0:
+            home.forget_runs()
+        logs.flush()
+        return code
+
+
+def listen_to_signals() -> int:
+    """Let the contract's signals only write their number to a descriptor; returns its reading end."""
+    reading, writing = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    heard = ("TERM", "INT", "QUIT", "HUP", "TTIN", "TTOU", "USR1", "USR2")
+    for number in (getattr(signal, f"SIG{name}") for name in heard):
+        signal.signal(number, lambda *_: None)
+    signal.signal(signal.SIGWINCH, signal.SIG_IGN)
+    signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+    return reading
+
+
+def _check_embedded(settings: config.Settings) -> None:
+    try:
+        log.info("postgres.started", how=embedded.check(embedded.Server(settings.home, settings.db_schema)))
+    except (embedded.Unusable, embedded.BinariesMissing, embedded.HomeRefused, embedded.SocketFolderRefused) as error:
+        raise Refused(str(error), EXIT_CONFIG) from error
+
+
+def _reload(flags: Mapping[str, object], wiring: Wiring) -> PoolSpec | None:
+    try:
+        return pool_spec(config.load(dict(flags)), wiring)
+    except config.BadSettings as error:
+        log.error("config.refused", why=str(error))
+        return None
+
+
+def pool_spec(settings: config.Settings, wiring: Wiring) -> PoolSpec:
+    """Return the run that *settings* describe."""
+    services = [_prepare(settings, wiring), _keeper(settings, wiring)]
+    if settings.database_url is None:
+        server = embedded.Server(settings.home, settings.db_schema)
+        services.insert(0, ChildSpec("postgres", Stage.POSTGRES, tuple(server.argv())))
+    hidden = {"WORKERPOOL_DATABASE_URL", "WORKERPOOL_API_TOKEN", "WORKERPOOL_WEBHOOK_SECRET", "NOTIFY_SOCKET"}
+    return PoolSpec(
+        services=tuple(services),
+        worker=lambda number: _worker(settings, wiring, number),
+        workers=settings.workers,
+        most_workers=len(wiring.bells),
+        run_id=wiring.run_id,
+        manager_id=wiring.manager_id,
+        grace=settings.shutdown_grace.total_seconds(),
+        lease=settings.lease.total_seconds(),
+        max_restarts=settings.max_restarts,
+        restart_period=settings.restart_period.total_seconds(),
+        environment={name: value for name, value in os.environ.items() if name not in hidden},
+    )
+
+
+def _url(settings: config.Settings) -> str:
+    if settings.database_url is not None:
+        return settings.database_url.get_secret_value()
+    return embedded.Server(settings.home, settings.db_schema).url()
+
+
+def _log(settings: config.Settings) -> dict[str, Any]:
+    file = str(settings.log_file) if settings.log_file else None
+    return {"log_level": settings.log_level, "log_format": settings.log_format, "log_file": file}
+
+
+def _python(module: str) -> tuple[str, ...]:
+    return (sys.executable, "-m", module)
+
+
+def _prepare(settings: config.Settings, wiring: Wiring) -> ChildSpec:
+    brief = PrepareBrief(
+        url=_url(settings),
+        schema=settings.db_schema,
+        start_timeout=settings.start_timeout.total_seconds(),
+        dead_managers=tuple(manager for manager, _ in wiring.dead),
+        dead_runs=tuple(run for _, run in wiring.dead),
+        run_id=wiring.run_id,
+        **_log(settings),
+    )
+    return ChildSpec("prepare", Stage.PREPARE, _python("workerpool.keeper.prepare"), lambda _: as_message(brief))
+
+
+def _keeper(settings: config.Settings, wiring: Wiring) -> ChildSpec:
+    brief = KeeperBrief(
+        url=_url(settings),
+        schema=settings.db_schema,
+        manager_id=wiring.manager_id,
+        host=wiring.host,
+        run_id=wiring.run_id,
+        bells=wiring.bells,
+        lease=settings.lease.total_seconds(),
+        heartbeat=settings.heartbeat.total_seconds(),
+        unhandled_after=settings.unhandled_after.total_seconds(),
+        max_crashes=settings.max_crashes,
+        retention=settings.retention.total_seconds(),
+        until_empty=wiring.until_empty,
+        **_log(settings),
+    )
+    return ChildSpec(
+        "keeper", Stage.KEEPER, _python("workerpool.keeper"), lambda _: as_message(brief), descriptors=wiring.bells
+    )
+
+
+def _worker(settings: config.Settings, wiring: Wiring, number: int) -> ChildSpec:
+    def brief(generation: int) -> dict[str, Any]:
+        return as_message(
+            WorkerBrief(
+                url=_url(settings),
+                schema=settings.db_schema,
+                manager_id=wiring.manager_id,
+                host=wiring.host,
+                slot=f"W{number + 1}",
+                generation=generation,
+                sharers=settings.workers,
+                board_slot=number,
+                bell=wiring.bells[number],
+                handlers=settings.handlers,
+                command=settings.command,
+                commands=str(settings.commands) if settings.commands else None,
+                poll_interval=settings.poll_interval.total_seconds(),
+                lease=settings.lease.total_seconds(),
+                timeout=settings.timeout.total_seconds(),
+                cancel_grace=settings.cancel_grace.total_seconds(),
+                max_crashes=settings.max_crashes,
+                max_revisions=settings.max_revisions,
+                max_rss=settings.max_rss,
+                **_log(settings),
+            )
+        )
+
+    return ChildSpec(
+        f"W{number + 1}",
+        Stage.WORKER,
+        _python("workerpool.worker"),
+        brief,
+        board_slot=number,
+        descriptors=(wiring.bells[number],),
+    )

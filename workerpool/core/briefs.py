@@ -1,0 +1,92 @@
+"""What a child process is told at its start. Facts, sent as JSON over its channel, never in its arguments.
+
+Invariant: a brief holds everything that the child was configured with, so that a child reads no settings of its own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, TypeVar, cast
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerBrief:
+    """What a worker process is told; durations are seconds."""
+
+    url: str
+    schema: str
+    manager_id: str
+    host: str
+    slot: str
+    generation: int
+    sharers: int
+    board_slot: int
+    bell: int
+    handlers: tuple[str, ...]
+    command: str | None
+    commands: str | None
+    poll_interval: float
+    lease: float
+    timeout: float
+    cancel_grace: float
+    max_crashes: int
+    max_revisions: int | None
+    max_rss: int | None
+    log_level: str
+    log_format: str
+    log_file: str | None
+
+    @property
+    def worker_id(self) -> str:
+        """Return the worker's name with its generation, such as ``web1/4711-c0ffee/W1.3``."""
+        return f"{self.manager_id}/{self.slot}.{self.generation}"
+
+
+@dataclass(frozen=True, slots=True)
+class KeeperBrief:
+    """What the keeper is told; durations are seconds."""
+
+    url: str
+    schema: str
+    manager_id: str
+    host: str
+    run_id: str
+    bells: tuple[int, ...]
+    lease: float
+    heartbeat: float
+    unhandled_after: float
+    max_crashes: int
+    retention: float
+    until_empty: bool
+    log_level: str
+    log_format: str
+    log_file: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class PrepareBrief:
+    """What the one-shot ``prepare`` is told; durations are seconds."""
+
+    url: str
+    schema: str
+    start_timeout: float
+    dead_managers: tuple[str, ...]
+    dead_runs: tuple[str, ...]
+    run_id: str
+    log_level: str
+    log_format: str
+    log_file: str | None
+
+
+def as_message(brief: WorkerBrief | KeeperBrief | PrepareBrief) -> dict[str, Any]:
+    """Return *brief* as a JSON object."""
+    return asdict(brief)
+
+
+BriefT = TypeVar("BriefT", WorkerBrief, KeeperBrief, PrepareBrief)
+
+
+def from_message(kind: type[BriefT], message: dict[str, Any]) -> BriefT:
+    """Return the brief that *message* holds."""
+    fields: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in message.items()}
+    return cast("type[Any]", kind)(**fields)  # type: ignore[no-any-return]

@@ -1,0 +1,179 @@
+"""What the manager does next: from facts about its children to actions.
+
+Owns: the order of start and stop, deadlines, and when a run is over. Does not own: doing it (``manager``).
+Invariant: whatever the facts, a stop ends within grace + 5 s: each rung of the ladder has its own deadline, counted
+from the stop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Literal
+
+
+class Stage(IntEnum):
+    """The order of start; the order of stop is the reverse."""
+
+    POSTGRES = 0
+    PREPARE = 1
+    KEEPER = 2
+    WORKER = 3
+
+
+State = Literal["waiting", "starting", "ready", "finished", "gave_up"]
+Why = Literal["late", "timeout", "stopped", "stop"]
+
+#: Seconds a child may take until it says that it is up.
+BOOT_LIMIT = 30.0
+#: Seconds from a time limit, at which the handler is asked, to the kill of its process.
+HARD_AFTER = 2.0
+#: Seconds, after the grace, at which each rung of the stop begins: abort, kill workers, kill the keeper, kill postgres.
+KILL_WORKERS, KILL_KEEPER, KILL_POSTGRES = 2.0, 3.7, 4.5
+
+
+@dataclass(frozen=True, slots=True)
+class Child:
+    """What is known of one child; instants are monotonic."""
+
+    name: str
+    stage: Stage
+    state: State
+    since: float
+    start_at: float = 0.0
+    wanted: bool = True
+    asked: bool = False
+    aborted: bool = False
+    killed: bool = False
+    deadline: float | None = None
+    stopped_for: float = 0.0
+
+    @property
+    def alive(self) -> bool:
+        """Tell whether a process is there."""
+        return self.state in {"starting", "ready"}
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """Everything that a plan needs."""
+
+    children: tuple[Child, ...]
+    grace: float
+    lease: float
+    stopping_since: float | None = None
+    quick: bool = False
+    leave_with: int | None = None
+    """The code of a run that is over for a reason of its own; the children are stopped first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Start the child."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """Ask the child to end after what it is doing."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Abort:
+    """Ask the child to end at once."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Kill:
+    """Kill the child."""
+
+    name: str
+    why: Why
+
+
+@dataclass(frozen=True, slots=True)
+class Leave:
+    """Everything is over."""
+
+
+Action = Start | Ask | Abort | Kill | Leave
+
+
+def plan(pool: Pool, now: float) -> tuple[Action, ...]:
+    """Return what to do now; nothing where all is as it should be."""
+    if pool.stopping_since is None:
+        return tuple(_keep_going(pool, now))
+    return tuple(_stop(pool, now, pool.stopping_since))
+
+
+def _keep_going(pool: Pool, now: float) -> Iterator[Action]:
+    for child in pool.children:
+        if child.state == "waiting" and child.wanted and now >= child.start_at and _may_start(pool, child):
+            yield Start(child.name)
+        elif child.alive and not child.killed:
+            if (
+                child.state == "starting"
+                and child.stage in {Stage.KEEPER, Stage.WORKER}
+                and now - child.since > BOOT_LIMIT
+            ):
+                yield Kill(child.name, "late")
+            elif child.deadline is not None and now > child.deadline + HARD_AFTER:
+                yield Kill(child.name, "timeout")
+            elif child.stopped_for >= pool.lease:
+                yield Kill(child.name, "stopped")
+            elif not child.wanted and not child.asked:
+                yield Ask(child.name)
+
+
+def _may_start(pool: Pool, child: Child) -> bool:
+    if child.stage <= Stage.PREPARE:
+        return all(other.alive for other in pool.children if other.stage < child.stage)
+    return all(other.state == "finished" for other in pool.children if other.stage == Stage.PREPARE)
+
+
+def _stop(pool: Pool, now: float, since: float) -> Iterator[Action]:
+    alive = [child for child in pool.children if child.alive]
+    if not alive:
+        yield Leave()
+        return
+    end_of_grace = since if pool.quick else since + pool.grace
+    stage = max(child.stage for child in alive)
+    for child in alive:
+        if child.killed or (child.stage != stage and child.stage != Stage.PREPARE):
+            continue
+        if now >= end_of_grace + _last_moment(child.stage):
+            yield Kill(child.name, "stop")
+        elif child.stage == Stage.WORKER and now >= end_of_grace and not child.aborted:
+            yield Abort(child.name)
+        elif not child.asked:
+            yield Ask(child.name)
+
+
+def _last_moment(stage: Stage) -> float:
+    match stage:
+        case Stage.WORKER:
+            return KILL_WORKERS
+        case Stage.KEEPER | Stage.PREPARE:
+            return KILL_KEEPER
+        case Stage.POSTGRES:
+            return KILL_POSTGRES
+
+
+def next_moment(pool: Pool, now: float) -> float:
+    """Return how many seconds may pass until a plan could say something new without anything having happened.
+
+    At most 1.
+    """
+    moments = [child.start_at for child in pool.children if child.state == "waiting" and child.wanted]
+    moments += [child.deadline + HARD_AFTER for child in pool.children if child.deadline is not None]
+    moments += [child.since + BOOT_LIMIT for child in pool.children if child.state == "starting"]
+    if pool.stopping_since is not None:
+        end = pool.stopping_since + (0.0 if pool.quick else pool.grace)
+        moments += [end, end + KILL_WORKERS, end + KILL_KEEPER, end + KILL_POSTGRES]
+    return min([1.0, *(moment - now + 0.001 for moment in moments if moment > now)])

@@ -1,0 +1,48 @@
+"""The handlers that are there without a module: ``default`` and ``command``.
+
+Invariant: a revision for one of them that nothing was configured for fails with a sentence that says how to configure
+it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from workerpool.core.errors import Fail
+from workerpool.handlers import registry
+from workerpool.handlers.command import run_command, run_named_command
+from workerpool.handlers.command_config import CommandSpec, load_commands, parse_command_line
+from workerpool.job.job import Job
+
+HOW_DEFAULT = (
+    "no handler 'default' is configured: set WORKERPOOL_COMMAND to a command line (such as 'claude -p'), "
+    'or WORKERPOOL_HANDLERS to a module with @handler("default"), or name another handler in the revision'
+)
+HOW_COMMAND = "no commands are allowed here: set WORKERPOOL_COMMANDS to a file that names them"
+
+
+def add_configured(command: str | None, commands: Path | None) -> None:
+    """Register ``default`` (unless a module has) and ``command``. Raises ValueError for a bad command line or file."""
+    if "default" not in registry.known():
+        registry.add(registry.HandlerSpec("default", _default(parse_command_line(command) if command else None)))
+    allowed = load_commands(commands) if commands is not None else {}
+    registry.add(registry.HandlerSpec("command", _command(allowed)))
+
+
+def _default(spec: CommandSpec | None) -> registry.Handler:
+    def default(job: Job) -> object:
+        if spec is None:
+            raise Fail(HOW_DEFAULT)
+        return run_command(spec, job)
+
+    return default
+
+
+def _command(allowed: Mapping[str, CommandSpec]) -> registry.Handler:
+    def command(job: Job) -> object:
+        if not allowed:
+            raise Fail(HOW_COMMAND)
+        return run_named_command(allowed, job)
+
+    return command

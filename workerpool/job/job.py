@@ -1,0 +1,150 @@
+"""The job: one attempt of one revision, as its handler sees it.
+
+Owns: the handler's view. Does not own: writing (it hands what was said to the worker's desk).
+Invariant: a call here costs a short handler almost nothing; what it says is written in bulk, before the outcome.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Protocol
+
+from workerpool.core.errors import InvalidPayload, clean
+from workerpool.core.revision import Claim
+from workerpool.job.token import CancellationToken
+
+#: Lines of its log that one attempt may leave; the rest is counted.
+MAX_LINES = 2_000
+MAX_LINE = 4_000
+
+
+class Desk(Protocol):
+    """What a job needs of the worker that runs it."""
+
+    def read_base(self, claim: Claim) -> object | None:
+        """Return the item's current content."""
+
+    def write_log(self, claim: Claim, level: str, message: str, data: dict[str, Any] | None) -> None:
+        """Keep a line of the execution log."""
+
+    def write_progress(self, claim: Claim, percent: float | None, step: str | None, total_steps: int | None) -> None:
+        """Keep the latest progress."""
+
+
+class JobLog:
+    """The execution log of one attempt; bounded, and never in the way."""
+
+    def __init__(self, desk: Desk, claim: Claim) -> None:
+        self._desk, self._claim = desk, claim
+        self._lines = 0
+
+    def debug(self, message: str, **data: Any) -> None:
+        """Write a line of level debug."""
+        self.write("debug", message, data)
+
+    def info(self, message: str, **data: Any) -> None:
+        """Write a line of level info."""
+        self.write("info", message, data)
+
+    def warning(self, message: str, **data: Any) -> None:
+        """Write a line of level warning."""
+        self.write("warning", message, data)
+
+    def error(self, message: str, **data: Any) -> None:
+        """Write a line of level error."""
+        self.write("error", message, data)
+
+    def write(self, level: str, message: str, data: dict[str, Any] | None = None) -> None:
+        """Write a line; *data* that is not JSON is written as text. After MAX_LINES, lines are only counted."""
+        self._lines += 1
+        if self._lines <= MAX_LINES:
+            self._desk.write_log(self._claim, level, clean(str(message), MAX_LINE), data or None)
+        elif self._lines == MAX_LINES + 1:
+            self._desk.write_log(self._claim, "warning", f"more than {MAX_LINES} lines: the rest is left out", None)
+
+
+class Job:
+    """One attempt of one revision."""
+
+    def __init__(self, claim: Claim, desk: Desk, token: CancellationToken, max_attempts: int) -> None:
+        self._claim, self._desk = claim, desk
+        self._base: object | None = None
+        self._base_read = False
+        self.token = token
+        self.max_attempts = max_attempts
+        self.log = JobLog(desk, claim)
+        self.payload: dict[str, Any] = parse_payload(claim.payload)
+
+    def __repr__(self) -> str:
+        """Return the job in one line, for logs and debuggers."""
+        return f"Job(id={self.id}, item_key={self.item_key!r}, handler={self.handler!r}, attempt={self.attempt})"
+
+    @property
+    def id(self) -> int:
+        """The revision's id."""
+        return self._claim.revision_id
+
+    @property
+    def item_key(self) -> str:
+        """The item that this is a revision of."""
+        return self._claim.item_key
+
+    @property
+    def handler(self) -> str:
+        """The handler's name."""
+        return self._claim.handler
+
+    @property
+    def attempt(self) -> int:
+        """Which attempt this is: 1, 2, 3 …"""
+        return self._claim.attempt
+
+    @property
+    def fence(self) -> int:
+        """A number that rises with each claim of the item: a store outside can refuse a lower one."""
+        return self._claim.fence
+
+    @property
+    def idempotency_key(self) -> str:
+        """``<revision>:<attempt>``, for services outside that accept such a key."""
+        return f"{self._claim.revision_id}:{self._claim.attempt}"
+
+    @property
+    def metadata(self) -> dict[str, Any] | None:
+        """What came with the revision beside its payload: source, delivery id, trace context."""
+        return json.loads(self._claim.metadata) if self._claim.metadata else None
+
+    @property
+    def base(self) -> Any:
+        """The item's current content: the result that this revision stacks on, else the original, else None.
+
+        It is read once, when first asked for, and cannot change while this attempt runs.
+        """
+        if not self._base_read:
+            self._base, self._base_read = self._desk.read_base(self._claim), True
+        return self._base
+
+    def checkpoint(self) -> None:
+        """Let a cancellation take effect here: raises Cancelled if one was asked for."""
+        self.token.raise_if_cancelled()
+
+    def progress(self, percent: float, step: str | None = None, *, total_steps: int | None = None) -> None:
+        """Say how far this is: *percent* from 0 to 100, the step's name, and how many steps there are in all."""
+        if not 0 <= percent <= 100:
+            raise ValueError(f"progress {percent!r}: a number from 0 to 100 is wanted")
+        self._desk.write_progress(self._claim, float(percent), None if step is None else clean(step, 500), total_steps)
+
+
+def parse_payload(text: str | None) -> dict[str, Any]:
+    """Return the payload as a dict; raises InvalidPayload where it is not an object that Python can hold."""
+    try:
+        payload = json.loads(text or "{}", parse_constant=_refuse)
+    except (ValueError, RecursionError) as error:
+        raise InvalidPayload(f"the payload cannot be read: {clean(str(error), 200)}") from error
+    if not isinstance(payload, dict):
+        raise InvalidPayload(f"the payload must be a JSON object, this is a {type(payload).__name__}")
+    return payload
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is not JSON")

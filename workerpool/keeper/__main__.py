@@ -1,0 +1,212 @@
+"""The entry of the keeper: ``python -m workerpool.keeper``, started by the manager only.
+
+Owns: the loop over its timers, its two connections (one listens, one works) and their loss.
+Invariant: whatever the database does, the keeper sees the end of its manager and cleans up after it (R26).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import select
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import setproctitle
+
+from workerpool import logs
+from workerpool.core.briefs import KeeperBrief, from_message
+from workerpool.keeper import dead, duties
+from workerpool.keeper.flock import Flock
+from workerpool.keeper.waker import Waker
+from workerpool.link.board import Board
+from workerpool.link.channel import Channel
+from workerpool.link.tether import RUN, sweep
+from workerpool.store.ear import Ear
+from workerpool.store.line import Line, LineLost, StatementRefused
+
+log = logs.get("keeper")
+LOOK_EVERY = 1.0
+HEAL_EVERY = 15.0
+
+
+class Keeper:
+    """The keeper's life."""
+
+    def __init__(self, brief: KeeperBrief, channel: Channel, board: Board) -> None:
+        self._brief, self._channel, self._board = brief, channel, board
+        self._flock, self._walk = Flock(), duties.Walk()
+        self._line = Line(brief.url, brief.schema, "keeper")
+        self._ear = Ear(brief.url, brief.schema)
+        self._waker = Waker(brief.bells, board, self._flock)
+        self._connected = False
+        self._retry_at, self._wait = 0.0, 0.05
+        self._stopping_since: float | None = None
+        self._due_at = float("inf")
+        self._timers: dict[str, float] = {}
+
+    def run(self) -> int:
+        """Keep until the manager says stop, or is gone."""
+        while True:
+            self._listen()
+            if self._channel.closed:
+                return self._manager_died()
+            if self._stopping_since is not None and self._may_leave():
+                return 0 if not self._flock.deaths else 5
+            if not self._connected and time.monotonic() >= self._retry_at:
+                self._connect()
+            if self._connected:
+                try:
+                    self._work()
+                except LineLost as error:
+                    self._lose(error)
+                except StatementRefused as error:
+                    log.warning("duty.failed", error=str(error))
+
+    def _listen(self) -> None:
+        watched = [self._channel.fileno(), *([self._ear.fileno()] if self._connected else [])]
+        ready, _, _ = select.select(watched, [], [], self._patience())
+        if self._channel.fileno() in ready:
+            for message in self._channel.receive():
+                self._hear(message)
+        if self._connected and self._ear.fileno() in ready:
+            try:
+                if self._ear.heard() and self._waker.wake(1):
+                    self._timers["look"] = time.monotonic() + 0.002
+            except LineLost as error:
+                self._lose(error)
+
+    def _hear(self, message: dict[str, object]) -> None:
+        if message["kind"] == "stop":
+            self._stopping_since = time.monotonic()
+        elif message["kind"] == "reopen":
+            logs.reopen()
+        elif message["kind"] == "output":
+            with contextlib.suppress(LineLost, StatementRefused):
+                if self._connected:
+                    self._line.call(
+                        "output_lines", id=message["revision"], token=message["token"], messages=message["lines"]
+                    )
+        else:
+            self._flock.hear(message)
+
+    def _patience(self) -> float:
+        now = time.monotonic()
+        if not self._connected:
+            return max(0.0, min(0.5, self._retry_at - now))
+        if self._flock.deaths or self._stopping_since is not None:
+            return 0.01
+        nearest = min([*self._timers.values(), self._due_at], default=now)
+        return max(0.0, min(1.0, nearest - now))
+
+    def _connect(self) -> None:
+        try:
+            self._line.open()
+            self._ear.open()
+        except (LineLost, StatementRefused) as error:
+            self._lose(error)
+            return
+        now = time.monotonic()
+        self._connected, self._wait = True, 0.05
+        lease = self._brief.lease
+        self._timers = {
+            "beat": now,
+            "look": now,
+            "unhandled": now + min(self._brief.unhandled_after, 1.0),
+            "heal": now + HEAL_EVERY * random.random(),
+            # After an outage the living had no chance to be renewed: nobody is rescued for a whole lease (R17).
+            "rescue": now + lease,
+        }
+        self._channel.send("connected")
+        log.info("keeper.connected")
+
+    def _lose(self, error: BaseException) -> None:
+        if self._connected:
+            log.warning("database.lost", error=str(error))
+        self._connected = False
+        self._line.close()
+        self._ear.close()
+        self._retry_at = time.monotonic() + self._wait * random.uniform(0.8, 1.2)
+        self._wait = min(2.0, self._wait * 2)
+
+    def _work(self) -> None:
+        for death in list(self._flock.deaths):
+            dead.bury(death, self._line, self._brief.max_crashes)
+            self._flock.deaths.remove(death)
+            self._channel.send("buried", worker=death.worker_id)
+        brief = self._brief
+        self._every("beat", brief.heartbeat, self._beat)
+        self._every("look", LOOK_EVERY, self._look)
+        self._every("unhandled", max(1.0, brief.unhandled_after / 4), lambda: duties.fail_unhandled(brief, self._line))
+        self._every(
+            "rescue", max(0.5, brief.lease / 6), lambda: dead.rescue(self._line, brief.lease, brief.max_crashes)
+        )
+        self._every("heal", HEAL_EVERY, self._tidy)
+        if time.monotonic() >= self._due_at:
+            self._due_at = float("inf")
+            self._waker.wake(1)
+            self._timers["look"] = time.monotonic() + 0.002
+
+    def _every(self, name: str, seconds: float, duty: Callable[[], object]) -> None:
+        if time.monotonic() >= self._timers[name]:
+            self._timers[name] = time.monotonic() + seconds
+            duty()
+
+    def _beat(self) -> None:
+        duties.beat(self._brief, self._flock, self._board, self._line)
+        self._line.call("mark_gone", ids=[], silence=f"{3 * self._brief.lease} seconds")
+        if self._flock.known:
+            dead.release_strays(self._flock, self._line, self._brief.manager_id)
+        self._ear.check()
+
+    def _look(self) -> None:
+        idle = self._waker.idle()
+        if not idle:
+            return
+        if self._brief.until_empty and len(idle) == len(self._flock.living) and self._line.call("is_empty")[0][0]:
+            self._channel.send("empty")
+        handlers = sorted({name for each in idle for name in each.handlers})
+        count, due = self._line.call("look", handlers=handlers, how_many=len(idle))[0]
+        self._due_at = float("inf") if due is None else time.monotonic() + max(0.0, due)
+        if count:
+            self._waker.wake(min(count, len(idle)))
+
+    def _tidy(self) -> None:
+        duties.heal(self._walk, self._line)
+        duties.prune(self._walk, self._brief, self._line)
+
+    def _may_leave(self) -> bool:
+        assert self._stopping_since is not None
+        return not self._flock.deaths or time.monotonic() - self._stopping_since > 1.0
+
+    def _manager_died(self) -> int:
+        sweep(RUN, self._brief.run_id, seconds=1.5)
+        return 0
+
+
+def main() -> int:
+    """Be the keeper until the manager stops or is gone; returns the exit code."""
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
+        signal.signal(
+            number, signal.SIG_IGN
+        )  # the manager speaks over the channel; the end of the channel is its death
+    channel, board = Channel.inherited(), Board.inherited()
+    while not channel.closed:
+        select.select([channel.fileno()], [], [])
+        for message in channel.receive():
+            if message.pop("kind") == "brief":
+                brief = from_message(KeeperBrief, message)
+                logs.configure(brief.log_level, brief.log_format, file=Path(brief.log_file) if brief.log_file else None)  # type: ignore[arg-type]
+                setproctitle.setproctitle("workerpool: keeper")
+                channel.send("ready")
+                return Keeper(brief, channel, board).run()
+    return 0
+
+
+if __name__ == "__main__":
+    code = main()
+    logs.flush()
+    os._exit(code)

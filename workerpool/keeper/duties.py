@@ -1,0 +1,92 @@
+"""What the keeper does on the clock; each duty is one function over the connection.
+
+Invariant: every duty is bounded in rows and in time, and doing it twice is harmless.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import psutil
+
+from workerpool import logs
+from workerpool.core.briefs import KeeperBrief
+from workerpool.keeper.flock import Flock, Sheep
+from workerpool.link.board import Board
+from workerpool.store.line import Line
+
+log = logs.get("keeper")
+
+
+def beat(brief: KeeperBrief, flock: Flock, board: Board, line: Line) -> None:
+    """Renew the leases of living workers, tell them so, and write what is seen of them."""
+    sheep = flock.renewable(brief.lease)
+    if not sheep:
+        return
+    sent = time.monotonic()
+    line.call("renew", workers=[each.worker_id for each in sheep], lease=f"{brief.lease} seconds")
+    for each in sheep:
+        board.mark_renewed(each.board_slot, sent)
+    seen = [(each, board.running(each.board_slot), board.counts(each.board_slot)) for each in sheep]
+    line.call(
+        "beat",
+        ids=[each.worker_id for each in sheep],
+        revisions=[running.revision_id if running else None for _, running, _ in seen],
+        processed=[counts[0] for *_, counts in seen],
+        restarts=[each.restarts for each in sheep],
+        rss=[_rss(each) for each in sheep],
+    )
+
+
+def _rss(sheep: Sheep) -> int | None:
+    try:
+        return int(psutil.Process(sheep.pid).memory_info().rss)
+    except psutil.Error:
+        return None
+
+
+def fail_unhandled(brief: KeeperBrief, line: Line) -> int:
+    """End revisions that nobody can perform, with a sentence that names the handler; returns how many."""
+    rows = line.call(
+        "unhandled", patience=f"{brief.unhandled_after} seconds", lease=f"{brief.lease} seconds", how_many=100
+    )
+    for revision, handler, there in rows:
+        known = ", ".join(there or ()) or "none at all"
+        told = f"no living worker has a handler {handler!r} (there are: {known}): is its module in WORKERPOOL_HANDLERS?"
+        line.call("dismiss", ids=[revision], verdict="failed", message=told, kind="error")
+        log.warning("revision.unhandled", revision_id=revision, handler=handler)
+    return len(rows)
+
+
+@dataclass(slots=True)
+class Walk:
+    """Where a slow walk over the table is."""
+
+    after_item: str = ""
+    after_id: int = 0
+    pruned_at: float = 0.0
+
+
+def heal(walk: Walk, line: Line) -> int:
+    """Look at the next thousand items for heads that foreign SQL stranded; returns how many were freed."""
+    last, healed = line.call("heal", after=walk.after_item, how_many=1000)[0]
+    walk.after_item = last or ""
+    if healed:
+        log.warning("heal.unparked", count=len(healed), revisions=list(healed[:20]))
+    return len(healed)
+
+
+def prune(walk: Walk, brief: KeeperBrief, line: Line) -> None:
+    """Look at the next two thousand revisions for what is past its retention.
+
+    An hour's rest at the end of the table.
+    """
+    now = time.monotonic()
+    if now < walk.pruned_at:
+        return
+    deleted, last = line.call("prune", retention=f"{brief.retention} seconds", after=walk.after_id, how_many=2000)[0]
+    walk.after_id = last or 0
+    walk.pruned_at = now + (1.0 if last else 3600.0)
+    if deleted:
+        log.info("queue.pruned", count=deleted)

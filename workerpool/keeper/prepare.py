@@ -1,0 +1,96 @@
+"""The one-shot child that makes the database ready: ``python -m workerpool.keeper.prepare`` (R29).
+
+Owns: waiting for the database, migrating, and giving back what dead managers of this home held. Exits 0, 69 (no
+database), 78 (schema or
+configuration), 1. Invariant: no row of a dead manager is given back before its last process is gone.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import select
+import time
+from pathlib import Path
+
+from workerpool import logs
+from workerpool.core.briefs import PrepareBrief, from_message
+from workerpool.core.outcome import released
+from workerpool.link import tether
+from workerpool.link.channel import Channel
+from workerpool.store import failures, migrate
+from workerpool.store.line import Line, LineLost
+
+log = logs.get("prepare")
+EXIT_NO_DATABASE, EXIT_CONFIG = 69, 78
+
+
+def main() -> int:
+    """Make everything ready once; returns the exit code."""
+    tether.die_with_parent(os.getppid())
+    channel = Channel.inherited()
+    while not channel.closed:
+        select.select([channel.fileno()], [], [])
+        for message in channel.receive():
+            if message.pop("kind") == "brief":
+                brief = from_message(PrepareBrief, message)
+                logs.configure(brief.log_level, brief.log_format, file=Path(brief.log_file) if brief.log_file else None)  # type: ignore[arg-type]
+                return prepare(brief)
+    return 0
+
+
+def prepare(brief: PrepareBrief) -> int:
+    """Wait, migrate, give back; returns the exit code."""
+    for run in brief.dead_runs:
+        found = tether.sweep(tether.RUN, run)
+        if found:
+            log.warning("orphans.killed", count=found)
+    if not _wait(brief):
+        return EXIT_NO_DATABASE
+    try:
+        migrate.upgrade(brief.url, brief.schema)
+        _release(brief)
+    except Exception as error:
+        told = failures.describe(error)
+        if told is None:
+            raise
+        kind, sentence, hint = told
+        log.error("database.unreachable" if kind == "unavailable" else "schema.refused", why=sentence, hint=hint)
+        return EXIT_NO_DATABASE if kind == "unavailable" else EXIT_CONFIG
+    log.info("prepare.finished")
+    return 0
+
+
+def _wait(brief: PrepareBrief) -> bool:
+    deadline, wait = time.monotonic() + brief.start_timeout, 0.05
+    while True:
+        try:
+            line = Line(brief.url, brief.schema, "prepare")
+            line.open()
+            line.close()
+            return True
+        except LineLost as error:
+            if time.monotonic() + wait > deadline:
+                log.error("database.unreachable", error=str(error).strip(), seconds=brief.start_timeout)
+                return False
+            log.debug("database.waited", error=str(error).strip())
+        time.sleep(wait * random.uniform(0.8, 1.2))
+        wait = min(1.0, wait * 1.5)
+
+
+def _release(brief: PrepareBrief) -> None:
+    line = Line(brief.url, brief.schema, "prepare")
+    line.open()
+    for manager in brief.dead_managers:
+        rows = line.call("held_by", worker=None, manager=f"{manager}/")
+        for start in range(0, len(rows), 60):
+            line.settle([released(row[0], row[1]) for row in rows[start : start + 60]])
+        if rows:
+            log.info("revision.released", count=len(rows), why=f"manager {manager} is dead")
+    line.close()
+
+
+if __name__ == "__main__":
+    code = main()
+    logs.flush()
+    os._exit(code)

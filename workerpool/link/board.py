@@ -1,0 +1,130 @@
+"""Shared memory with one record for each slot: what runs there, readable after a kill (R22).
+
+Owns: the layout. The worker of a slot writes its running attempt and state; the keeper writes the last accepted
+renewal and what is to be
+cancelled; the manager reads. Invariant: a record whose sequence number is odd was being changed, which only happens
+while no handler
+runs; so a reader never takes half of one attempt for another.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import struct
+from dataclasses import dataclass
+from uuid import UUID
+
+#: The environment variable that holds the number of the inherited descriptor.
+VARIABLE = "WORKERPOOL_BOARD"
+SLOTS = 64
+RECORD = 256
+STATES = ("starting", "idle", "busy", "paused", "stopping")
+
+_RUNNING = struct.Struct("<Qq16sddii")  # sequence, revision, token, started, deadline, attempt, max attempts
+_SEQUENCE = struct.Struct("<Q")
+_COUNT = struct.Struct("<Qi")  # completed, state
+_FLOAT = struct.Struct("<d")
+_LONG = struct.Struct("<q")
+_COUNT_AT, _RENEWED_AT, _CANCEL_AT = 64, 80, 88
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """The attempt that a slot is running; instants are monotonic, ``deadline`` is 0 where there is none."""
+
+    revision_id: int
+    token: UUID
+    started: float
+    deadline: float
+    attempt: int
+    max_attempts: int
+
+
+class Board:
+    """The shared memory, in any of the processes."""
+
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor = descriptor
+        self._memory = mmap.mmap(descriptor, SLOTS * RECORD)
+
+    @classmethod
+    def create(cls) -> Board:
+        """Make the memory; it lives as long as a process has its descriptor."""
+        descriptor = os.memfd_create("workerpool-board", os.MFD_CLOEXEC)
+        os.ftruncate(descriptor, SLOTS * RECORD)
+        return cls(descriptor)
+
+    @classmethod
+    def inherited(cls) -> Board:
+        """Return the board whose descriptor the environment names; the variable is taken out."""
+        return cls(int(os.environ.pop(VARIABLE)))
+
+    def clear(self, slot: int) -> None:
+        """Forget everything about *slot*, before a new process starts in it."""
+        self._memory[slot * RECORD : (slot + 1) * RECORD] = bytes(RECORD)
+
+    def running(self, slot: int) -> Running | None:
+        """Return what runs in *slot*, or None."""
+        sequence, revision, token, started, deadline, attempt, most = _RUNNING.unpack_from(self._memory, slot * RECORD)
+        if sequence % 2 or revision == 0:
+            return None
+        return Running(revision, UUID(bytes=token), started, deadline, attempt, most)
+
+    def counts(self, slot: int) -> tuple[int, str]:
+        """Return how many the process in *slot* has completed, and its state."""
+        completed, state = _COUNT.unpack_from(self._memory, slot * RECORD + _COUNT_AT)
+        return completed, STATES[state]
+
+    def renewed(self, slot: int) -> float:
+        """Return the monotonic instant at which the last renewal that the database accepted was sent; 0: none yet."""
+        at: float = _FLOAT.unpack_from(self._memory, slot * RECORD + _RENEWED_AT)[0]
+        return at
+
+    def mark_renewed(self, slot: int, now: float) -> None:
+        """Keeper: the database accepted a renewal that was sent at *now*."""
+        _FLOAT.pack_into(self._memory, slot * RECORD + _RENEWED_AT, now)
+
+    def ask_cancel(self, slot: int, revision_id: int) -> None:
+        """Keeper: the revision in *slot* is to be cancelled, if it is still that one."""
+        _LONG.pack_into(self._memory, slot * RECORD + _CANCEL_AT, revision_id)
+
+    def cancel_asked(self, slot: int) -> int:
+        """Return the revision that is to be cancelled in *slot*, or 0."""
+        revision: int = _LONG.unpack_from(self._memory, slot * RECORD + _CANCEL_AT)[0]
+        return revision
+
+
+class Record:
+    """A worker's own record, written without allocation: it is written twice for each revision."""
+
+    def __init__(self, board: Board, slot: int) -> None:
+        self._memory, self._at = board._memory, slot * RECORD
+        self._sequence = 0
+        self._completed = 0
+        self._state = 0
+
+    def begin(
+        self, revision_id: int, token: bytes, started: float, deadline: float, attempt: int, max_attempts: int
+    ) -> None:
+        """Say that this attempt runs from now on."""
+        memory, at, sequence = self._memory, self._at, self._sequence
+        _SEQUENCE.pack_into(memory, at, sequence + 1)
+        _RUNNING.pack_into(memory, at, sequence + 1, revision_id, token, started, deadline, attempt, max_attempts)
+        self._sequence = sequence + 2
+        _SEQUENCE.pack_into(memory, at, self._sequence)
+
+    def end(self, *, completed: bool) -> None:
+        """Say that no attempt runs."""
+        memory, at = self._memory, self._at
+        self._sequence += 2
+        _SEQUENCE.pack_into(memory, at, self._sequence - 1)
+        _LONG.pack_into(memory, at + 8, 0)
+        _SEQUENCE.pack_into(memory, at, self._sequence)
+        self._completed += completed
+        _COUNT.pack_into(memory, at + _COUNT_AT, self._completed, self._state)
+
+    def state(self, name: str) -> None:
+        """Say in which of STATES the worker is."""
+        self._state = STATES.index(name)
+        _COUNT.pack_into(self._memory, self._at + _COUNT_AT, self._completed, self._state)

@@ -1,0 +1,91 @@
+"""What ties a child to its manager, and finds what was left behind (R26).
+
+Owns: the death signal, the marks in the environment, and the sweep by mark. Invariant: only processes that carry a
+mark of ours in
+their environment are ended, through a pidfd, so that a reused pid is never hit.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import time
+from pathlib import Path
+
+RUN = "WORKERPOOL_RUN"
+WORKER = "WORKERPOOL_WORKER"
+_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
+
+
+def _prctl(option: int, value: int) -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(option, value, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "prctl")
+
+
+def die_with_parent(parent: int) -> None:
+    """Ask the kernel to kill this process when its creator dies; exits at once if *parent* is gone already."""
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(0)
+
+
+def adopt_orphans() -> None:
+    """Become the parent of every orphaned descendant, so that none of them escapes a sweep."""
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def marked(variable: str, value: str) -> list[int]:
+    """Return the pids of all other processes whose environment holds ``variable=value``."""
+    wanted = f"{variable}={value}".encode()
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and int(entry.name) != os.getpid():
+            with contextlib.suppress(OSError):
+                if wanted in (entry / "environ").read_bytes().split(b"\0"):
+                    found.append(int(entry.name))
+    return found
+
+
+def sweep(variable: str, value: str, *, spare: frozenset[int] = frozenset(), seconds: float = 2.0) -> int:
+    """Kill every process that carries the mark, again until none is left or *seconds* are over.
+
+    Returns how many were found.
+    """
+    deadline, killed = time.monotonic() + seconds, set()
+    while True:
+        pids = [pid for pid in marked(variable, value) if pid not in spare]
+        for pid in pids:
+            killed.add(pid)
+            with contextlib.suppress(OSError):
+                handle = os.pidfd_open(pid)
+                try:
+                    if pid in marked_among((pid,), variable, value):
+                        signal.pidfd_send_signal(handle, signal.SIGKILL)
+                finally:
+                    os.close(handle)
+        if not pids or time.monotonic() > deadline:
+            return len(killed)
+        time.sleep(0.01)
+
+
+def marked_among(pids: tuple[int, ...], variable: str, value: str) -> list[int]:
+    """Return those of *pids* that carry the mark now."""
+    wanted = f"{variable}={value}".encode()
+    found = []
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            if wanted in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
+                found.append(pid)
+    return found
+
+
+def is_stopped(pid: int) -> bool:
+    """Tell whether the process is stopped by a signal or a debugger, or dead and not yet reaped (R20)."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return True
+    return text.rpartition(")")[2].split()[0] in {"T", "t", "Z", "X"}

@@ -1,0 +1,145 @@
+"""A child's numbered place: its process of the moment, and what its past means for its future.
+
+Owns: the state of one place, restart counting, and why its process ended. Invariant: the counts that decide about
+giving up come from
+``core.restart`` and from nowhere else.
+"""
+
+from __future__ import annotations
+
+import signal
+from dataclasses import dataclass
+
+from workerpool.core import restart
+from workerpool.core.plan import Child, Stage, State, Why
+from workerpool.core.restart import Crash
+from workerpool.link.board import Board, Running
+from workerpool.link.tether import is_stopped
+from workerpool.manager.child import Process
+from workerpool.manager.spec import ChildSpec
+
+EXIT_BOOT, EXIT_HANDLERS, EXIT_ABORTED, EXIT_STEPPED_DOWN = 3, 4, 5, 75
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """How a process ended: the reason for the keeper, a sentence for people, and what was running."""
+
+    reason: str
+    message: str
+    running: Running | None
+    planned: bool
+
+
+class Slot:
+    """One place in the pool."""
+
+    def __init__(self, spec: ChildSpec) -> None:
+        self.spec = spec
+        self.process: Process | None = None
+        self.state: State = "waiting"
+        self.since = 0.0
+        self.start_at = 0.0
+        self.generation = 0
+        self.wanted = True
+        self.asked = self.aborted = False
+        self.killed: Why | None = None
+        self.replacing = False
+        self.boot_failures = 0
+        self.failures = 0
+        self.restarts: tuple[float, ...] = ()
+        self.restart_count = 0
+        self.last_crash: Crash | None = None
+        self.handlers: tuple[str, ...] = ()
+        self.told = ""
+        self._stopped_since: float | None = None
+
+    @property
+    def name(self) -> str:
+        """The place's name."""
+        return self.spec.name
+
+    def facts(self, board: Board, now: float) -> Child:
+        """Return what a plan needs to know of this place."""
+        deadline = None
+        stopped_for = 0.0
+        if self.process is not None and self.spec.board_slot is not None:
+            running = board.running(self.spec.board_slot)
+            deadline = running.deadline if running is not None else None
+            stopped_for = self._stopped_for(self.process.pid, now)
+        return Child(
+            self.name,
+            self.spec.stage,
+            self.state,
+            self.since,
+            self.start_at,
+            self.wanted,
+            self.asked,
+            self.aborted,
+            self.killed is not None,
+            deadline,
+            stopped_for,
+        )
+
+    def _stopped_for(self, pid: int, now: float) -> float:
+        if not is_stopped(pid):
+            self._stopped_since = None
+            return 0.0
+        if self._stopped_since is None:
+            self._stopped_since = now
+        return now - self._stopped_since
+
+    def started(self, process: Process, now: float) -> None:
+        """A process was started here."""
+        self.process, self.state, self.since = process, "starting", now
+        self.asked = self.aborted = False
+        self.killed, self._stopped_since, self.told = None, None, ""
+
+    def end_of(self, status: int, board: Board) -> End:
+        """Explain the end of this place's process."""
+        running = board.running(self.spec.board_slot) if self.spec.board_slot is not None else None
+        if self.killed == "timeout":
+            return End("timeout", "it took longer than its time limit, and its worker was killed", running, False)
+        if self.killed == "stop" or status == EXIT_ABORTED or (self.asked and running is None):
+            return End("stop", "the pool was stopped", running, True)
+        if status == EXIT_STEPPED_DOWN:
+            return End("lease", "the worker lost its lease and stepped down", running, True)
+        if status == 0 and running is None and self.state == "ready":
+            return End("recycled", "the worker was replaced as planned", None, True)
+        return End("crash", describe(status, self.killed), running, False)
+
+    def plan_restart(self, end: End, status: int, completed: int, now: float, max_restarts: int, period: float) -> None:
+        """Decide from the end of the process when, and whether, this place is filled again."""
+        was_ready = self.state == "ready"
+        self.process, self.state, self.since, self.start_at = None, "waiting", now, now
+        self.replacing = False
+        if end.planned:
+            return
+        self.restart_count += 1
+        if not was_ready and status in {EXIT_BOOT, EXIT_HANDLERS, 78} and self.spec.stage == Stage.WORKER:
+            self.boot_failures += 1
+            self.start_at = now + restart.delay(self.boot_failures)
+            if self.boot_failures >= restart.BOOT_FAILURES:
+                self.state = "gave_up"
+            return
+        crash = Crash(end.running.revision_id if end.running else None, completed)
+        self.failures = 1 if completed > 0 else self.failures + 1
+        self.start_at = now + restart.delay(self.failures)
+        if end.reason == "crash" and restart.charged(self.last_crash, crash):
+            self.restarts, too_many = restart.add_restart(self.restarts, now, max_restarts, period)
+            if too_many:
+                self.state = "gave_up"
+        self.last_crash = crash
+
+
+def describe(status: int, killed: Why | None) -> str:
+    """Return a sentence for an exit status."""
+    if killed == "stopped":
+        return "its worker was stopped for longer than its lease, and was killed"
+    if killed == "late":
+        return "its worker did not start in time, and was killed"
+    if status < 0:
+        name = signal.Signals(-status).name if -status in set(signal.Signals) else f"signal {-status}"
+        hint = "; perhaps out of memory" if -status == signal.SIGKILL else ""
+        return f"its worker was killed by {name} (signal {-status}{hint})"
+    return f"its worker exited with status {status} in the middle of the handler"

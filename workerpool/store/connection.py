@@ -1,0 +1,61 @@
+"""Connections to PostgreSQL, all made here with the same manners.
+
+Owns: the connection's settings, and the reading of the .sql files. Does not own: reconnecting (its users know what an
+interrupted
+statement meant). Invariant: no statement depends on the session (the schema's name is in the text), so that a pooler
+may stand between.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from psycopg import sql as psql
+from psycopg.rows import TupleRow
+
+SQL = Path(__file__).parent / "sql"
+
+#: How soon a dead peer is noticed; all well below two thirds of the shortest sensible lease (FAULTS.md 5.3).
+LIVELY = {
+    "keepalives": 1,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 15000,
+    "connect_timeout": 5,
+}
+#: Bounds for every statement; a statement that may take longer sets its own.
+PATIENCE = "SET statement_timeout = '10s'; SET lock_timeout = '3s'; SET idle_in_transaction_session_timeout = '10s'"
+
+
+def quoted(name: str) -> str:
+    """Return *name* as a quoted SQL identifier."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+@cache
+def statement(name: str, schema: str) -> psql.SQL:
+    """Return the statement of ``sql/<name>.sql`` for *schema*."""
+    text = (SQL / f"{name}.sql").read_text(encoding="utf-8")
+    return psql.SQL(text.replace("{schema}", quoted(schema)).replace("{channel}", quoted(schema)))
+
+
+def connect(url: str, *, role: str, autocommit: bool = True) -> psycopg.Connection[TupleRow]:
+    """Open a connection to the writable server of *url* for *role*, which pg_stat_activity shows.
+
+    Raises psycopg.OperationalError where no writable server answers within five seconds.
+    """
+    given = psycopg.conninfo.conninfo_to_dict(url)
+    options: dict[str, Any] = {key: value for key, value in LIVELY.items() if key not in given}
+    options.setdefault("target_session_attrs", given.pop("target_session_attrs", None) or "read-write")
+    name = f"workerpool:{socket.gethostname()}:{os.getpid()}:{role}"[:63]
+    connection = psycopg.connect(**{**given, **options, "application_name": name}, autocommit=True)
+    connection.execute(PATIENCE)
+    if not autocommit:
+        connection.autocommit = False
+    return connection

@@ -1,0 +1,63 @@
+"""The connection of a host that listens for NOTIFY.
+
+Invariant: whoever has an open ear is subscribed; after ``open`` the caller looks once, because what was sent before
+is not heard.
+"""
+
+from __future__ import annotations
+
+import psycopg
+from psycopg import sql
+from psycopg.rows import TupleRow
+
+from workerpool.store.connection import connect
+from workerpool.store.line import LineLost
+
+
+class Ear:
+    """A connection that only listens."""
+
+    def __init__(self, url: str, schema: str) -> None:
+        self._url, self._schema = url, schema
+        self._connection: psycopg.Connection[TupleRow] | None = None
+
+    def open(self) -> None:
+        """Connect and listen. Raises LineLost."""
+        self.close()
+        try:
+            self._connection = connect(self._url, role="keeper listens")
+            self._connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(self._schema)))
+        except psycopg.Error as error:
+            raise LineLost(error) from error
+
+    def fileno(self) -> int:
+        """Return the descriptor, to wait on."""
+        assert self._connection is not None, "open first"
+        return self._connection.fileno()
+
+    def heard(self) -> bool:
+        """Take in what was sent, and tell whether something was. Raises LineLost."""
+        assert self._connection is not None, "open first"
+        try:
+            return any(True for _ in self._connection.notifies(timeout=0))
+        except psycopg.Error as error:
+            raise LineLost(error) from error
+
+    def check(self) -> None:
+        """Find out whether the server still knows us as a listener.
+
+        A half-open connection is deaf and says nothing. Raises LineLost.
+        """
+        assert self._connection is not None, "open first"
+        try:
+            row = self._connection.execute("SELECT count(*) FROM pg_listening_channels()").fetchone()
+        except psycopg.Error as error:
+            raise LineLost(error) from error
+        if row is None or row[0] == 0:
+            raise LineLost(ConnectionError("the server does not know that this connection listens"))
+
+    def close(self) -> None:
+        """Close the connection."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()

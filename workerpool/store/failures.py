@@ -1,0 +1,60 @@
+"""What an error of the database means to people: its kind, a sentence, and what to do.
+
+Owns: the mapping. Invariant: no sentence holds a password or a whole connection string.
+"""
+
+from __future__ import annotations
+
+import psycopg
+from psycopg import errors
+
+from workerpool.store import embedded
+from workerpool.store.line import LineLost
+from workerpool.store.migrate import SchemaTooNew, SchemaTooOld
+
+_EMBEDDED = (
+    embedded.BinariesMissing,
+    embedded.HomeRefused,
+    embedded.SocketFolderRefused,
+    embedded.Unusable,
+)
+
+
+def describe(error: Exception) -> tuple[str, str, str] | None:
+    """Return (kind, sentence, hint) for *error*, kind being unavailable, config, refused or usage.
+
+    None if it is not the database's.
+    """
+    match error:
+        case SchemaTooNew():
+            return "config", str(error), ""
+        case SchemaTooOld():
+            return "config", str(error), "`workerpool start` migrates too"
+        case LineLost() | embedded.NotReady() | embedded.StartFailed() | embedded.LockTimeout():
+            return "unavailable", str(error), "`workerpool doctor` looks for the cause"
+        case _ if isinstance(error, _EMBEDDED):
+            return "config", str(error), ""
+        case errors.InsufficientPrivilege():
+            return (
+                "config",
+                f"the database refuses this role: {_first(error)}",
+                "`workerpool doctor` lists what is needed",
+            )
+        case errors.UndefinedTable() | errors.InvalidSchemaName() | errors.UndefinedFunction():
+            return "config", f"the schema is not there or not whole: {_first(error)}", "run `workerpool migrate`"
+        case errors.IntegrityError() | errors.DataError():
+            return "refused", f"the database refuses it: {_first(error)}", error.diag.message_hint or ""
+        case psycopg.OperationalError():
+            return (
+                "unavailable",
+                f"the database is not reachable: {_first(error)}",
+                "`workerpool doctor` looks for the cause",
+            )
+        case psycopg.Error():
+            return "refused", f"the database refuses it: {_first(error)}", error.diag.message_hint or ""
+        case _:
+            return None
+
+
+def _first(error: psycopg.Error) -> str:
+    return (error.diag.message_primary or str(error)).strip().splitlines()[0]

@@ -1,0 +1,235 @@
+"""A worker's one connection: a turn may be under way on it while handlers run.
+
+Owns: the connection, the order of what is sent on it, and its loss. Does not own: what to claim, or what to do with
+an answer.
+Invariant: at most one turn is under way; whoever needs the connection for something else takes that turn's answer
+first and keeps it
+for the one who asked (``collect``). Safe to be used from two threads.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import psycopg
+from psycopg import errors
+from psycopg.rows import TupleRow
+
+from workerpool.core.outcome import Outcome
+from workerpool.core.revision import Claim
+from workerpool.store.connection import connect, statement
+
+
+class LineLost(Exception):
+    """The connection broke; what was under way may or may not have happened."""
+
+    def __init__(self, cause: BaseException) -> None:
+        super().__init__(f"the database connection was lost: {cause}")
+
+
+class StatementRefused(Exception):
+    """The database refused one statement; the connection is as good as before.
+
+    ``passing`` tells whether the same statement may succeed later (a lock, a deadlock, a full lock table).
+    """
+
+    def __init__(self, cause: psycopg.Error) -> None:
+        self.passing = isinstance(cause, SURVIVED)
+        self.reason = f"{type(cause).__name__}: {cause.diag.message_primary or cause}"
+        super().__init__(self.reason)
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What to claim in a turn; ``lease`` in seconds."""
+
+    worker: str
+    token: UUID
+    handlers: tuple[str, ...]
+    how_many: int
+    sharers: int
+    lease: float
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a turn did.
+
+    The outcomes written, the revisions claimed, and whether more may be there (``claimed``, ``empty``,
+    ``contended``).
+    """
+
+    settled: frozenset[int]
+    claims: tuple[tuple[Any, ...], ...]
+    state: str
+
+
+#: The plans of the queue's functions are fixed by its indexes, whatever the statistics say at this moment: a plan
+#: made for an empty table
+#: would walk a full one.
+STEADY = (
+    "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET enable_bitmapscan = off; "
+    "SET enable_hashjoin = off; SET enable_mergejoin = off; SET jit = off"
+)
+#: Errors after which the same connection is of no use: also a server that became read-only under us (a failover).
+LOST = (psycopg.OperationalError, psycopg.InterfaceError, errors.ReadOnlySqlTransaction)
+#: Errors of one statement that the connection survives.
+SURVIVED = (
+    errors.LockNotAvailable,
+    errors.QueryCanceled,
+    errors.DeadlockDetected,
+    errors.OutOfMemory,
+    errors.SerializationFailure,
+)
+
+
+def understood(error: psycopg.Error) -> LineLost | StatementRefused:
+    """Return what *error* means for the connection."""
+    if isinstance(error, LOST) and not isinstance(error, SURVIVED):
+        return LineLost(error)
+    return StatementRefused(error)
+
+
+def outcome_arrays(outcomes: Sequence[Outcome]) -> dict[str, Any]:
+    """Return the parallel arrays of settle for *outcomes*."""
+    return {
+        "ids": [o.revision_id for o in outcomes],
+        "tokens": [o.token for o in outcomes],
+        "verdicts": [o.verdict for o in outcomes],
+        "results": [o.result for o in outcomes],
+        "messages": [o.message for o in outcomes],
+        "kinds": [o.kind for o in outcomes],
+        "delays": [o.delay.total_seconds() for o in outcomes],
+        "crashes": [o.crashed for o in outcomes],
+    }
+
+
+class Line:
+    """The connection of one worker."""
+
+    def __init__(self, url: str, schema: str, role: str) -> None:
+        self._url, self._schema, self._role = url, schema, role
+        self._lock = threading.RLock()
+        self._connection: psycopg.Connection[TupleRow] | None = None
+        self._pipeline: contextlib.ExitStack | None = None
+        self._cursor: psycopg.Cursor[TupleRow] | None = None
+        self._kept: Answer | BaseException | None = None
+
+    def open(self) -> None:
+        """Connect, or connect again; raises LineLost where that fails. What was under way is forgotten."""
+        with self._lock:
+            self.close()
+            try:
+                self._connection = connect(self._url, role=self._role)
+                self._connection.execute(STEADY)
+                self._connection.prepare_threshold = 0
+            except psycopg.Error as error:
+                raise LineLost(error) from error
+
+    def forget(self) -> None:
+        """Forget the answer of a turn that was lost: its sender knows."""
+        with self._lock:
+            self._kept = None
+
+    def close(self) -> None:
+        """Close the connection, whatever is under way."""
+        with self._lock:
+            connection, self._connection = self._connection, None
+            if self._cursor is not None:  # whoever submitted a turn learns that its answer is lost
+                self._kept = LineLost(ConnectionError("closed with a turn under way"))
+            self._pipeline, self._cursor = None, None
+            if connection is not None:
+                connection.close()
+
+    def submit(self, outcomes: Sequence[Outcome], order: Order) -> None:
+        """Send a turn and return at once; ``collect`` has the answer. One turn at a time."""
+        with self._lock:
+            connection = self._live()
+            parameters = outcome_arrays(outcomes) | {
+                "worker": order.worker,
+                "token": order.token,
+                "handlers": list(order.handlers),
+                "how_many": order.how_many,
+                "sharers": order.sharers,
+                "lease": f"{order.lease} seconds",
+            }
+            try:
+                stack = contextlib.ExitStack()
+                pipeline = stack.enter_context(connection.pipeline())
+                self._cursor = connection.execute(statement("turn", self._schema), parameters)
+                pipeline.sync()
+                self._pipeline = stack
+            except psycopg.Error as error:
+                raise LineLost(error) from error
+
+    def collect(self) -> Answer:
+        """Wait for the answer of the turn under way.
+
+        Raises LineLost, or StatementRefused where nothing of it happened.
+        """
+        with self._lock:
+            if self._kept is None:
+                self._finish()
+            kept, self._kept = self._kept, None
+            if isinstance(kept, BaseException):
+                raise kept
+            assert kept is not None, "a turn is under way"
+            return kept
+
+    @property
+    def under_way(self) -> bool:
+        """Tell whether a turn was submitted whose answer nobody has collected."""
+        return self._cursor is not None or self._kept is not None
+
+    def call(self, name: str, /, **parameters: Any) -> list[TupleRow]:
+        """Run the statement *name* and return its rows. Raises LineLost or StatementRefused."""
+        with self._lock:
+            if self._cursor is not None:
+                self._finish()
+            try:
+                cursor = self._live().execute(statement(name, self._schema), parameters)
+                return cursor.fetchall() if cursor.description else []
+            except psycopg.Error as error:
+                raise understood(error) from error
+
+    def settle(self, outcomes: Sequence[Outcome], *, only_expired: bool = False) -> frozenset[int]:
+        """Write *outcomes* and return the revisions for which that succeeded."""
+        rows = self.call("settle", **outcome_arrays(outcomes), only_expired=only_expired)
+        return frozenset(rows[0][0])
+
+    def _live(self) -> psycopg.Connection[TupleRow]:
+        if self._connection is None:
+            raise LineLost(ConnectionError("not connected"))
+        return self._connection
+
+    def _finish(self) -> None:
+        cursor, pipeline = self._cursor, self._pipeline
+        assert cursor is not None, "a turn is under way"
+        assert pipeline is not None, "a turn is under way"
+        self._cursor = self._pipeline = None
+        try:
+            rows = cursor.fetchall()
+            pipeline.close()
+            self._kept = answer_of(rows)
+        except psycopg.Error as error:
+            self._kept = understood(error)
+            with contextlib.suppress(psycopg.Error):
+                pipeline.close()
+
+
+def answer_of(rows: Sequence[TupleRow]) -> Answer:
+    """Sort the rows of a turn into what was settled and what was claimed."""
+    settled = frozenset(row[1] for row in rows if row[0] == "settled")
+    claims = tuple(tuple(row[1:]) for row in rows if row[0] == "claimed")
+    return Answer(settled, claims, rows[-1][0] if rows and rows[-1][0] in {"empty", "contended"} else "claimed")
+
+
+def claim_of(row: tuple[Any, ...], token: UUID, now: float) -> Claim:
+    """Return the claim of one row of a turn, received at *now*."""
+    revision, item, handler, payload, attempt, most, crashes, timeout, fence, metadata = row
+    return Claim(revision, item, handler, payload, attempt, most, crashes, timeout, fence, metadata, token, now)

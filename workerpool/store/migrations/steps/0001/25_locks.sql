@@ -1,0 +1,40 @@
+-- The lock of an item: a key of the advisory locks, which live in a space of 64 bits shared with the application.
+CREATE FUNCTION {schema}.item_lock(item_key text) RETURNS bigint LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+RETURN hashtextextended(item_key, 7083491268015);
+
+-- unpark: make these heads candidates again, and wake somebody for them. Only 'behind' is lifted: a back-off stays (R3).
+-- The caller holds the locks of their items.
+CREATE FUNCTION {schema}.unpark(heads bigint[]) RETURNS integer LANGUAGE plpgsql
+AS $$
+DECLARE
+    lifted integer;
+BEGIN
+    UPDATE {schema}.revisions r SET parked = NULL WHERE r.id = ANY (heads) AND r.parked = 'behind' AND r.status = 'pending';
+    GET DIAGNOSTICS lifted = ROW_COUNT;
+    IF cardinality(heads) > 0 AND EXISTS (SELECT 1 FROM {schema}.workers WHERE state = 'idle') THEN
+        PERFORM pg_notify({channel}, '');
+    END IF;
+    RETURN lifted;
+END $$;
+
+-- lock_items: the locks of these items, in the order of their hashes (R2). Waits, bounded by lock_timeout.
+CREATE FUNCTION {schema}.lock_items(item_keys text[]) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM pg_advisory_xact_lock(k.key)
+    FROM (SELECT DISTINCT {schema}.item_lock(i) AS key FROM unnest(item_keys) AS i ORDER BY 1) k;
+END $$;
+
+-- parked_heads: of each item the lowest pending revision, if it is parked behind one that is gone.
+CREATE FUNCTION {schema}.parked_heads(item_keys text[]) RETURNS bigint[] LANGUAGE plpgsql
+AS $$
+BEGIN
+    RETURN ARRAY(
+        SELECT n.id FROM (SELECT DISTINCT i AS item_key FROM unnest(item_keys) AS i) k CROSS JOIN LATERAL (
+            SELECT r.id, r.parked, r.status FROM {schema}.revisions r
+            WHERE r.item_key >= k.item_key AND r.item_key <= k.item_key AND r.status IN ('pending', 'processing')
+            ORDER BY r.item_key, r.id LIMIT 1) n
+        WHERE n.parked = 'behind' AND (
+            SELECT p.id FROM {schema}.revisions p
+            WHERE p.item_key = k.item_key AND p.status = 'processing' LIMIT 1) IS NULL
+        ORDER BY n.id);
+END $$;

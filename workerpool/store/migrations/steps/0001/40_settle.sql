@@ -1,0 +1,166 @@
+-- settle: write the outcomes of attempts, each fenced by its token (R16), then let the items go on (R2, R3).
+--
+-- Arguments, parallel arrays: revision, claim token, verdict ('completed', 'failed', 'cancelled', 'retried', 'released'), result as
+--   JSON text, message and kind of the failure, seconds until a retry, whether the attempt was a crash; then: whether the caller
+--   claims the successors itself in this transaction; whether only leases that have run out may be taken (a rescue).
+-- Locks, in this order: item locks by hash (waits, bounded by lock_timeout), rows. At most 128 items in a call (R5).
+-- Answers the revisions that were written: one that is missing had lost its claim, and nothing was changed for it.
+CREATE FUNCTION {schema}.settle(
+    ids bigint[], tokens uuid[], verdicts text[], results text[], messages text[], kinds text[], delays double precision[],
+    crashes boolean[], keep_successors boolean DEFAULT false, only_expired boolean DEFAULT false,
+    OUT settled bigint[], OUT successors bigint[], OUT items integer
+) LANGUAGE plpgsql VOLATILE
+AS $$
+#variable_conflict use_column
+DECLARE
+    instant    timestamptz;
+    item_keys  text[];
+BEGIN
+    item_keys := ARRAY(SELECT DISTINCT r.item_key::text FROM {schema}.revisions r WHERE r.id = ANY (ids));
+    items := cardinality(item_keys);
+    PERFORM {schema}.lock_items(item_keys);
+    instant := clock_timestamp();
+    IF verdicts <@ '{completed}' AND NOT only_expired THEN
+        WITH written AS (
+            UPDATE {schema}.revisions r
+            SET status = 'completed', lease_expires_at = NULL, result = o.result::jsonb, progress_percentage = 100,
+                revision_number = 1 + coalesce((
+                    SELECT n.revision_number FROM {schema}.revisions n
+                    WHERE n.item_key = r.item_key AND n.revision_number IS NOT NULL
+                    ORDER BY n.revision_number DESC LIMIT 1), 0),
+                completed_at = instant, updated_at = instant
+            FROM unnest(ids, tokens, results) AS o (id, token, result)
+            WHERE r.id = o.id AND r.claim_token = o.token AND r.status = 'processing'
+            RETURNING r.id, r.item_key::text
+        )
+        SELECT array_agg(w.id), array_agg(w.item_key) INTO settled, item_keys FROM written w;
+    ELSE
+        WITH written AS (
+            UPDATE {schema}.revisions r
+            SET status = CASE WHEN o.verdict IN ('retried', 'released') THEN 'pending' ELSE o.verdict END,
+                parked = CASE WHEN o.verdict = 'retried' AND o.delay > 0 THEN 'due' END,
+                run_at = CASE WHEN o.verdict = 'retried' AND o.delay > 0 THEN instant + o.delay * interval '1 second' ELSE r.run_at END,
+                attempt = r.attempt - (o.verdict = 'released')::integer,
+                crash_count = r.crash_count + coalesce(o.crashed, false)::integer,
+                claim_token = CASE WHEN o.verdict NOT IN ('retried', 'released') THEN r.claim_token END,
+                lease_expires_at = NULL,
+                result = CASE WHEN o.verdict = 'completed' THEN o.result::jsonb ELSE r.result END,
+                error_message = coalesce(o.message, r.error_message),
+                error_kind = coalesce(o.kind, r.error_kind),
+                progress_percentage = CASE WHEN o.verdict = 'completed' THEN 100 ELSE r.progress_percentage END,
+                revision_number = CASE WHEN o.verdict = 'completed' THEN 1 + coalesce((
+                    SELECT n.revision_number FROM {schema}.revisions n
+                    WHERE n.item_key = r.item_key AND n.revision_number IS NOT NULL
+                    ORDER BY n.revision_number DESC LIMIT 1), 0) END,
+                completed_at = CASE WHEN o.verdict NOT IN ('retried', 'released') THEN instant END,
+                updated_at = instant
+            FROM unnest(ids, tokens, verdicts, results, messages, kinds, delays, crashes)
+                 AS o (id, token, verdict, result, message, kind, delay, crashed)
+            WHERE r.id = o.id AND r.claim_token = o.token AND r.status = 'processing'
+              AND (NOT only_expired OR r.lease_expires_at < instant)
+            RETURNING r.id, r.item_key::text
+        )
+        SELECT array_agg(w.id), array_agg(w.item_key) INTO settled, item_keys FROM written w;
+    END IF;
+    successors := '{}';
+    IF settled IS NULL THEN
+        settled := '{}';
+        RETURN;
+    END IF;
+    IF array_remove(messages, NULL) <> '{}' THEN
+        INSERT INTO {schema}.execution_log (revision_id, attempt, at, level, message, data)
+        SELECT o.id, r.attempt + (o.verdict = 'released')::integer, instant, CASE o.verdict WHEN 'failed' THEN 'error' ELSE 'warning' END,
+               o.verdict || ': ' || o.message, jsonb_build_object('kind', o.kind)
+        FROM unnest(ids, verdicts, messages, kinds) AS o (id, verdict, message, kind)
+        JOIN {schema}.revisions r ON r.id = o.id
+        WHERE o.message IS NOT NULL AND o.id = ANY (settled);
+    END IF;
+    -- in a new statement, so that what was inserted and parked meanwhile is seen
+    successors := {schema}.parked_heads(item_keys);
+    IF cardinality(successors) = 0 THEN
+        RETURN;
+    ELSIF keep_successors THEN
+        PERFORM 1 FROM {schema}.revisions r WHERE r.id = ANY (successors) ORDER BY r.id FOR UPDATE;
+    ELSE
+        PERFORM {schema}.unpark(successors);
+    END IF;
+END $$;
+
+-- turn: settle what was done and claim what is next, in one transaction and one round trip.
+-- Arguments: those of settle, then those of claim. Answers a row 'settled' for each outcome written, then the rows of claim.
+CREATE FUNCTION {schema}.turn(
+    ids bigint[], tokens uuid[], verdicts text[], results text[], messages text[], kinds text[], delays double precision[],
+    crashes boolean[], the_worker text, the_token uuid, the_handlers text[], how_many integer, sharers integer, lease_for interval
+) RETURNS TABLE (
+    answer text, id bigint, item_key text, handler text, payload text, attempt integer, max_attempts integer,
+    crash_count integer, timeout_seconds double precision, fence bigint, metadata text
+) LANGUAGE plpgsql VOLATILE AS $$
+#variable_conflict use_column
+DECLARE
+    done record;
+BEGIN
+    SELECT * INTO done FROM {schema}.settle(ids, tokens, verdicts, results, messages, kinds, delays, crashes, true);
+    RETURN QUERY SELECT 'settled'::text, s, NULL::text, NULL::text, NULL::text, NULL::integer, NULL::integer, NULL::integer,
+                        NULL::double precision, NULL::bigint, NULL::text FROM unnest(done.settled) AS s;
+    RETURN QUERY SELECT * FROM {schema}.claim(
+        the_worker, the_token, the_handlers, how_many, sharers, lease_for, done.successors, 128 - done.items);
+END $$;
+
+-- dismiss: end revisions that have not started, under the locks of their items (R2). Zero rows: they had started or ended.
+CREATE FUNCTION {schema}.dismiss(ids bigint[], verdict text, message text, kind text) RETURNS bigint[] LANGUAGE plpgsql AS $$
+#variable_conflict use_column
+DECLARE
+    item_keys text[];
+    ended     bigint[];
+    instant   timestamptz;
+BEGIN
+    item_keys := ARRAY(SELECT DISTINCT r.item_key::text FROM {schema}.revisions r WHERE r.id = ANY (ids));
+    PERFORM {schema}.lock_items(item_keys);
+    instant := clock_timestamp();
+    WITH written AS (
+        UPDATE {schema}.revisions r
+        SET status = verdict, parked = NULL, error_message = message, error_kind = kind, completed_at = instant, updated_at = instant
+        WHERE r.id = ANY (ids) AND r.status IN ('draft', 'scheduled', 'pending')
+        RETURNING r.id, r.attempt
+    ), noted AS (
+        INSERT INTO {schema}.execution_log (revision_id, attempt, at, level, message, data)
+        SELECT w.id, w.attempt, instant, 'error', verdict || ': ' || message, jsonb_build_object('kind', kind) FROM written w
+    )
+    SELECT coalesce(array_agg(w.id), '{}') INTO ended FROM written w;
+    PERFORM {schema}.unpark({schema}.parked_heads(item_keys));
+    RETURN ended;
+END $$;
+
+-- heal: unpark heads that foreign SQL stranded (R10). Looks at up to how_many items after the given key, by trying their locks.
+-- Answers the last key looked at (null: the end) and the revisions that were stranded.
+CREATE FUNCTION {schema}.heal(after text, how_many integer, OUT last_key text, OUT healed bigint[]) LANGUAGE plpgsql
+AS $$
+DECLARE
+    looked    text[];
+    stranded  text[];
+BEGIN
+    WITH RECURSIVE line AS (
+        (SELECT r.item_key::text, 1 AS n FROM {schema}.revisions r
+         WHERE r.status IN ('pending', 'processing') AND r.item_key > after ORDER BY r.item_key LIMIT 1)
+        UNION ALL
+        SELECT x.item_key, l.n + 1 FROM line l CROSS JOIN LATERAL (
+            SELECT r.item_key::text FROM {schema}.revisions r
+            WHERE r.status IN ('pending', 'processing') AND r.item_key > l.item_key ORDER BY r.item_key LIMIT 1) x
+        WHERE l.n < how_many)
+    SELECT array_agg(l.item_key ORDER BY l.item_key) INTO looked FROM line l;
+    healed := '{}';
+    IF cardinality(looked) = how_many THEN
+        last_key := looked[how_many];
+    END IF;
+    -- Halted items keep their heads parked: the unhalt lifts them.
+    stranded := ARRAY(
+        SELECT r.item_key FROM {schema}.revisions r
+        WHERE r.id = ANY ({schema}.parked_heads(coalesce(looked, '{}')))
+          AND NOT EXISTS (SELECT 1 FROM {schema}.items i WHERE i.item_key = r.item_key AND i.halted_at IS NOT NULL)
+        LIMIT 128);
+    IF cardinality(stranded) > 0 THEN
+        stranded := ARRAY(SELECT s FROM unnest(stranded) s WHERE pg_try_advisory_xact_lock({schema}.item_lock(s)));
+        healed := {schema}.parked_heads(stranded);
+        PERFORM {schema}.unpark(healed);
+    END IF;
+END $$;

@@ -1,0 +1,121 @@
+"""The entry of a worker process: ``python -m workerpool.worker``, started by the manager only.
+
+Invariant: it says ``ready`` when it is connected, registered and has its handlers, and claims nothing before.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+import select
+import signal
+import sys
+import traceback
+from pathlib import Path
+
+import setproctitle
+
+from workerpool import logs
+from workerpool.core.briefs import WorkerBrief, from_message
+from workerpool.handlers import builtin, registry
+from workerpool.link import tether
+from workerpool.link.board import Board, Record
+from workerpool.link.channel import Channel
+from workerpool.store.line import Line, LineLost
+from workerpool.worker.attendant import EXIT_ABORTED, Attendant
+from workerpool.worker.desk import WorkerDesk
+from workerpool.worker.hand import Hand
+from workerpool.worker.loop import Loop, register
+from workerpool.worker.output import HandlerOutput
+from workerpool.worker.perform import Performer
+
+EXIT_BOOT, EXIT_HANDLERS, EXIT_CONFIG = 3, 4, 78
+log = logs.get("worker")
+
+
+def main() -> int:
+    """Be a worker until told to stop; returns the exit code."""
+    wakeup = _signals()
+    tether.die_with_parent(os.getppid())
+    tether.adopt_orphans()
+    channel, board = Channel.inherited(), Board.inherited()
+    brief = _brief(channel)
+    if brief is None:
+        return 0
+    stream = os.fdopen(int(os.environ.pop("WORKERPOOL_LOG_DESCRIPTOR", "2")), "w", closefd=False)
+    logs.configure(brief.log_level, brief.log_format, stream, file=Path(brief.log_file) if brief.log_file else None)  # type: ignore[arg-type]
+    setproctitle.setproctitle(f"workerpool: worker {brief.slot} starting")
+    try:
+        registry.load(brief.handlers)
+        builtin.add_configured(brief.command, Path(brief.commands) if brief.commands else None)
+    except registry.HandlerModuleBroken as error:
+        channel.send("broken", why=str(error), traceback="".join(traceback.format_exception(error.__cause__))[-20_000:])
+        return EXIT_HANDLERS
+    except ValueError as error:
+        channel.send("broken", why=str(error), traceback="")
+        return EXIT_CONFIG
+    if brief.slot == "check":
+        return 0
+    return _work(brief, channel, board, wakeup)
+
+
+def _work(brief: WorkerBrief, channel: Channel, board: Board, wakeup: int) -> int:
+    line = Line(brief.url, brief.schema, f"worker {brief.slot}")
+    specs, hand, desk = registry.known(), Hand(), WorkerDesk(line)
+    handlers = tuple(sorted(specs))
+    try:
+        line.open()
+        register(line, brief, handlers)
+    except LineLost as error:
+        channel.send("broken", why=str(error), traceback="")
+        return EXIT_BOOT
+    performer = Performer(specs, desk, brief.max_crashes)
+    attendant = Attendant(brief, channel, board, line, desk, wakeup)
+    record = Record(board, brief.board_slot)
+    loop = Loop(brief, line, hand, desk, performer, record, handlers, attendant.poke, lambda: channel.send("round"))
+    performer.outputs = (
+        HandlerOutput(1, "info", lambda: performer.job),
+        HandlerOutput(2, "warning", lambda: performer.job),
+    )
+    sys.stdout, sys.stderr = performer.outputs
+    attendant.loop = loop
+    attendant.start()
+    channel.send("ready", handlers=handlers)
+    setproctitle.setproctitle(f"workerpool: worker {brief.slot}")
+    try:
+        loop.run()
+    except LineLost:
+        logs.flush()
+        return EXIT_ABORTED
+    logs.flush()
+    return 0
+
+
+def _brief(channel: Channel) -> WorkerBrief | None:
+    while not channel.closed:
+        select.select([channel.fileno()], [], [])
+        for message in channel.receive():
+            if message.pop("kind") == "brief":
+                return from_message(WorkerBrief, message)
+    return None
+
+
+def _signals() -> int:
+    """Let signals only write to a descriptor (FAULTS.md F51); returns its reading end."""
+    faulthandler.enable()
+    reading, writing = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    for number in (signal.SIGTERM, signal.SIGQUIT, signal.SIGUSR1):
+        signal.signal(number, lambda *_: None)
+        signal.siginterrupt(number, False)
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    faulthandler.register(signal.SIGUSR2, all_threads=True)
+    signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+    return reading
+
+
+if __name__ == "__main__":
+    code = main()
+    logs.flush()
+    # Threads that a handler left behind must not keep the slot.
+    os._exit(code)

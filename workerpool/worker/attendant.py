@@ -1,0 +1,156 @@
+"""The second thread of a worker: it listens while a handler runs.
+
+Owns: the channel to the manager, signals, the time limit's gentle half, the stepping down when leases are not renewed
+(R18), and clearing
+the desk behind a long handler. Does not own: killing (the manager does), renewing (the keeper does).
+Invariant: it never waits for the handler, and a handler that holds the interpreter lock only delays it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import threading
+import time
+
+from workerpool import logs
+from workerpool.core.briefs import WorkerBrief
+from workerpool.link.board import Board
+from workerpool.link.channel import Channel
+from workerpool.link.tether import WORKER, sweep
+from workerpool.store.line import Line, LineLost, StatementRefused
+from workerpool.worker.desk import WorkerDesk
+from workerpool.worker.loop import Loop
+from workerpool.worker.perform import STOPPING, TIMED_OUT
+
+log = logs.get("worker")
+TICK = 0.05
+#: A handler that runs longer than this is not short: nothing waits behind it.
+LONG = 0.1
+FLUSH_EVERY = 0.25
+EXIT_ABORTED, EXIT_STEPPED_DOWN = 5, 75
+
+
+class Attendant:
+    """Runs beside the loop until the process ends."""
+
+    def __init__(
+        self, brief: WorkerBrief, channel: Channel, board: Board, line: Line, desk: WorkerDesk, wakeup: int
+    ) -> None:
+        self._brief, self._channel, self._board, self._line, self._desk = brief, channel, board, line, desk
+        self._wakeup = wakeup
+        self._poke_read, self._poke_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._cleared = 0.0
+        self._flushed = 0.0
+        self.loop: Loop | None = None
+
+    def poke(self) -> None:
+        """Wake the attendant: the loop has something to do again."""
+        with contextlib.suppress(BlockingIOError):
+            os.write(self._poke_write, b".")
+
+    def start(self) -> None:
+        """Start the thread."""
+        threading.Thread(target=self._run, name="attendant", daemon=True).start()
+
+    def _run(self) -> None:
+        watched = [self._channel.fileno(), self._wakeup, self._poke_read]
+        while True:
+            idle = self.loop is None or self.loop.idle
+            ready, _, _ = select.select(watched, [], [], None if idle else TICK)
+            if self._poke_read in ready:
+                with contextlib.suppress(BlockingIOError):
+                    os.read(self._poke_read, 4096)
+            if self._wakeup in ready:
+                self._signals()
+            if self._channel.fileno() in ready:
+                self._messages()
+            if self.loop is not None and self.loop.token is not None:
+                self._watch(self.loop)
+
+    def _signals(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            for number in os.read(self._wakeup, 4096):
+                if number == signal.SIGTERM:
+                    self._stop()
+                elif number == signal.SIGQUIT:
+                    self._abort()
+
+    def _messages(self) -> None:
+        for message in self._channel.receive():
+            if message["kind"] == "stop":
+                self._stop()
+            elif message["kind"] == "reopen":
+                logs.reopen()
+        if self._channel.closed:
+            # The manager is dead: nobody would end this process, or those of its handler (P8).
+            sweep(WORKER, self._brief.worker_id, seconds=1.0)
+            os._exit(EXIT_STEPPED_DOWN)
+
+    def _stop(self) -> None:
+        if self.loop is not None and not self.loop.stopping:
+            self.loop.stopping = True
+            os.eventfd_write(self._brief.bell, 1)
+
+    def _abort(self) -> None:
+        """Give the handler a moment to take its cancellation, write what is done, and leave.
+
+        The keeper releases the rest.
+        """
+        loop = self.loop
+        if loop is not None:
+            loop.stopping = True
+            if loop.token is not None:
+                loop.token.cancel(STOPPING)
+            os.eventfd_write(self._brief.bell, 1)
+            with contextlib.suppress(LineLost, StatementRefused):
+                loop.clear_desk()
+            deadline = time.monotonic() + 0.7
+            while loop.token is not None and time.monotonic() < deadline:
+                time.sleep(0.02)
+            if loop.token is None:
+                return  # the handler came back: the loop leaves in order
+        sweep(WORKER, self._brief.worker_id, seconds=0.5)
+        logs.flush()
+        os._exit(EXIT_ABORTED)
+
+    def _watch(self, loop: Loop) -> None:
+        now, token = time.monotonic(), loop.token
+        if token is None:
+            return
+        running = self._board.running(self._brief.board_slot)
+        if now > loop.deadline:
+            token.cancel(TIMED_OUT)
+        elif running is not None and self._board.cancel_asked(self._brief.board_slot) == running.revision_id:
+            token.cancel("somebody asked for it")
+        self._step_down_if_forgotten(loop, now)
+        if now - loop.started < LONG:
+            return
+        try:
+            if loop.started != self._cleared:
+                loop.clear_desk()
+                self._cleared = loop.started
+            if not self._desk.is_empty and now - self._flushed > FLUSH_EVERY:
+                self._flushed = now
+                self._desk.flush()
+        except LineLost:
+            self._reopen(now)
+        except StatementRefused as error:
+            log.warning("settlement.refused", error=str(error))
+
+    def _reopen(self, now: float) -> None:
+        # The loop learns of the loss when its handler returns; until then progress and logs go on over a new
+        # connection.
+        self._flushed = now + 1.0
+        with contextlib.suppress(LineLost):
+            self._line.open()
+
+    def _step_down_if_forgotten(self, loop: Loop, now: float) -> None:
+        accepted = max(self._board.renewed(self._brief.board_slot), loop.started)
+        if now - accepted > self._brief.lease:
+            log.error("lease.lost", worker=self._brief.worker_id, seconds=round(now - accepted, 1))
+            sweep(WORKER, self._brief.worker_id, seconds=1.0)
+            logs.flush()
+            os._exit(EXIT_STEPPED_DOWN)

@@ -1,0 +1,115 @@
+"""What running handlers said and is not yet in the database.
+
+Owns: log lines and progress until they are written. Invariant: they are written before the outcome of their attempt,
+each fenced by its
+token; a full desk drops nothing silently and never blocks a handler.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from typing import Any
+
+from workerpool.core.errors import clean
+from workerpool.core.revision import Claim
+from workerpool.store.line import Line
+
+#: Log lines that may wait; beyond that a handler writes faster than the database takes, and lines are counted instead.
+MOST_LINES = 20_000
+
+
+class WorkerDesk:
+    """The pending lines and progress of one worker; its methods are safe from any thread of a handler."""
+
+    def __init__(self, line: Line) -> None:
+        self._line = line
+        self._lock = threading.Lock()
+        self._lines: list[tuple[Claim, float, str, str, str | None]] = []
+        self._progress: dict[int, tuple[Claim, float | None, str | None, int | None]] = {}
+        self._dropped = 0
+
+    def read_base(self, claim: Claim) -> object | None:
+        """Return the item's current content."""
+        rows = self._line.call("base", item_key=claim.item_key)
+        return json.loads(rows[0][0]) if rows and rows[0][0] is not None else None
+
+    def write_log(self, claim: Claim, level: str, message: str, data: dict[str, Any] | None) -> None:
+        """Keep a line until the next flush."""
+        text = None if data is None else _json(data)
+        with self._lock:
+            if len(self._lines) < MOST_LINES:
+                self._lines.append((claim, time.monotonic(), level, message, text))
+            else:
+                self._dropped += 1
+
+    def write_progress(self, claim: Claim, percent: float | None, step: str | None, total_steps: int | None) -> None:
+        """Keep the latest progress until the next flush."""
+        with self._lock:
+            before = self._progress.get(claim.revision_id)
+            if before is not None:
+                step = before[2] if step is None else step
+                total_steps = before[3] if total_steps is None else total_steps
+            self._progress[claim.revision_id] = (claim, percent, step, total_steps)
+
+    @property
+    def is_empty(self) -> bool:
+        """Tell whether nothing waits."""
+        return not self._lines and not self._progress
+
+    def flush(self) -> None:
+        """Write what waits.
+
+        Raises LineLost with everything still here, so that it can be written on the next connection.
+        """
+        with self._lock:
+            lines, self._lines = self._lines, []
+            progress, self._progress = self._progress, {}
+            dropped, self._dropped = self._dropped, 0
+        try:
+            if progress:
+                self._write_progress(progress)
+            if lines:
+                if dropped:
+                    lines.append((lines[-1][0], time.monotonic(), "warning", f"{dropped} lines were left out", None))
+                self._write_lines(lines)
+        except BaseException:
+            with self._lock:
+                self._lines = lines + self._lines
+                self._progress = progress | self._progress
+            raise
+
+    def _write_lines(self, lines: list[tuple[Claim, float, str, str, str | None]]) -> None:
+        now = time.monotonic()
+        for start in range(0, len(lines), 1_000):
+            some = lines[start : start + 1_000]
+            self._line.call(
+                "log_lines",
+                ids=[claim.revision_id for claim, *_ in some],
+                tokens=[claim.token for claim, *_ in some],
+                attempts=[claim.attempt for claim, *_ in some],
+                ago=[now - at for _, at, *_ in some],
+                levels=[level for _, _, level, _, _ in some],
+                messages=[message for *_, message, _ in some],
+                data=[data for *_, data in some],
+            )
+
+    def _write_progress(self, progress: dict[int, tuple[Claim, float | None, str | None, int | None]]) -> None:
+        said = sorted(progress.values(), key=lambda each: each[0].revision_id)
+        self._line.call(
+            "progress",
+            ids=[claim.revision_id for claim, *_ in said],
+            tokens=[claim.token for claim, *_ in said],
+            percents=[percent for _, percent, _, _ in said],
+            steps=[step for _, _, step, _ in said],
+            totals=[total for *_, total in said],
+        )
+
+
+def _json(data: dict[str, Any]) -> str:
+    try:
+        text = json.dumps(data, allow_nan=False, default=lambda value: clean(repr(value), 1_000))
+    except (ValueError, TypeError, RecursionError):
+        text = json.dumps({"data": clean(repr(data), 1_000)})
+    return text.replace("\\u0000", "\\\\u0000")

@@ -1,0 +1,291 @@
+"""The loop of a worker: claim, run, settle, until told to stop.
+
+Owns: when a turn is sent and how much it asks for. Does not own: what a turn does (the functions of the schema).
+Invariant: a handler that may be slow starts with a clean desk (nothing held ahead, nothing unsettled), so that it
+delays nobody.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from uuid import uuid4
+
+from workerpool import logs
+from workerpool.core import pace
+from workerpool.core.briefs import WorkerBrief
+from workerpool.core.outcome import released
+from workerpool.core.revision import Claim
+from workerpool.job.token import CancellationToken
+from workerpool.link.board import Record
+from workerpool.store.line import Line, LineLost, Order, StatementRefused, claim_of
+from workerpool.worker.desk import WorkerDesk
+from workerpool.worker.hand import Hand
+from workerpool.worker.perform import Performer
+from workerpool.worker.settling import note_lost, reconcile, settle_all
+
+log = logs.get("worker")
+#: What waited longer than this before its start is checked by token first: this process may have been stopped
+#: meanwhile (R23).
+STALE = 0.2
+LONGEST_PAUSE = 0.25
+EVENT_OF = {
+    "failed": "revision.failed",
+    "retried": "revision.retried",
+    "cancelled": "revision.cancelled",
+    "released": "revision.released",
+}
+
+
+class Loop:
+    """The life of one worker on its main thread."""
+
+    def __init__(
+        self,
+        brief: WorkerBrief,
+        line: Line,
+        hand: Hand,
+        desk: WorkerDesk,
+        performer: Performer,
+        record: Record,
+        handlers: tuple[str, ...],
+        poke: Callable[[], None],
+        on_first_round: Callable[[], object],
+    ) -> None:
+        self._brief, self._line, self._hand, self._desk = brief, line, hand, desk
+        self._performer, self._record, self._poke = performer, record, poke
+        self._handlers = handlers
+        self._on_first_round: Callable[[], object] | None = on_first_round
+        self._estimates: dict[str, float] = {}
+        self._asked = 1
+        self._hungry = False
+        self._performed = 0
+        self._contended = 0
+        self._sent: tuple[Order, float] | None = None
+        self.stopping = False
+        self.idle = False
+        self.token: CancellationToken | None = None
+        self.started = 0.0
+        self.deadline = 0.0
+
+    def run(self) -> None:
+        """Work until ``stopping``; then settle and give back everything."""
+        self._record.state("busy")
+        while not self.stopping and not self._worn_out():
+            try:
+                self._round()
+            except LineLost as error:
+                self._reconnect(error)
+        self._record.state("stopping")
+        self._leave()
+
+    def _round(self) -> None:
+        held = self._hand.held
+        if held and not pace.is_short([self._estimates.get(claim.handler) for claim in held]):
+            if self._hand.done:
+                settle_all(self._hand, self._line)
+            self._perform_held()
+            return
+        state = self._turn()
+        if self._hand.held or self._hand.done:
+            self._contended = 0
+        elif state == "contended":
+            self._pause()
+        elif state == "empty":
+            self._starve()
+
+    def _turn(self) -> str:
+        """Send what is done, ask for more, run what is held meanwhile, take the answer in."""
+        if not self._desk.is_empty:
+            self._desk.flush()
+        with self._hand.lock:
+            self._sent = order, _ = self._order(), time.monotonic()
+            self._line.submit(self._hand.send_off(pace.MOST), order)
+        if self._hand.held:
+            self._perform_held()
+        state = self.absorb()
+        if self._hungry and self._hand.held:
+            self._say("busy")
+        return state
+
+    def absorb(self) -> str:
+        """Take the answer of the turn under way in, if there is one.
+
+        Called by the attendant too, when a handler takes long.
+        """
+        with self._hand.lock:
+            if self._sent is None:
+                return "claimed"
+            (order, sent), self._sent = self._sent, None
+            try:
+                answer = self._line.collect()
+            except StatementRefused as error:
+                # The claim's half may have failed: the outcomes must not be lost with it (R8).
+                log.warning("turn.refused", error=str(error))
+                self._hand.came_back()
+                self._asked = max(1, self._asked // 2)
+                settle_all(self._hand, self._line)
+                return "contended"
+            if self._on_first_round is not None:
+                self._on_first_round()
+                self._on_first_round = None
+            note_lost(self._hand.arrived(), answer.settled)
+            self._hand.take_in([claim_of(row, order.token, sent) for row in answer.claims])
+            return answer.state
+
+    def clear_desk(self) -> None:
+        """A handler takes long: nothing is held behind it, and what was done before it is settled.
+
+        Called by the attendant.
+        """
+        with self._hand.lock:
+            self.absorb()
+            given = self._hand.give_back()
+            if given:
+                log.debug("revision.released", count=given, why="the handler before them takes long")
+            settle_all(self._hand, self._line)
+
+    def _order(self) -> Order:
+        known = [self._estimates.get(name) for name in {claim.handler for claim in self._hand.held}]
+        slowest = max((each for each in known or self._estimates.values() if each is not None), default=None)
+        self._asked = pace.ahead(slowest, self._asked)
+        brief = self._brief
+        return Order(brief.worker_id, uuid4(), self._handlers, self._asked, brief.sharers, brief.lease)
+
+    def _perform_held(self) -> None:
+        while (claim := self._hand.start_next(self._begin)) is not None:
+            if time.monotonic() - claim.claimed_at > STALE and not self._still_ours(claim):
+                continue
+            self._perform(claim)
+            if self.stopping or self._worn_out():
+                self._hand.give_back()
+
+    def _still_ours(self, claim: Claim) -> bool:
+        try:
+            rows = self._line.call("still_held", ids=[claim.revision_id], token=claim.token)
+        except LineLost:
+            self._record.end(completed=False)
+            self._hand.finish(released(claim.revision_id, claim.token))
+            raise
+        if rows:
+            return True
+        self._record.end(completed=False)
+        self._hand.forget_running()
+        log.warning("revision.fenced", revision_id=claim.revision_id, verdict="not started")
+        return False
+
+    def _begin(self, claim: Claim) -> None:
+        timeout, most = self._performer.limits(claim, self._brief.timeout)
+        started = time.monotonic()
+        self._record.begin(claim.revision_id, claim.token.bytes, started, started + timeout, claim.attempt, most)
+        self.token = CancellationToken()
+        self.started = started
+        self.deadline = started + timeout
+
+    def _perform(self, claim: Claim) -> None:
+        token = self.token
+        assert token is not None
+        try:
+            if claim.payload is None:
+                rows = self._line.call("payload", id=claim.revision_id, token=claim.token)
+                claim = replace(claim, payload=rows[0][0] if rows else "{}")
+            outcome = self._performer.perform(claim, token, self._performer.limits(claim, self._brief.timeout)[1])
+        except LineLost:
+            outcome = released(claim.revision_id, claim.token)
+            raise
+        finally:
+            took = time.monotonic() - self.started
+            self.token = None
+            self._performed += 1
+            self._estimates[claim.handler] = pace.estimate(self._estimates.get(claim.handler), took)
+            self._hand.finish(outcome)
+            self._record.end(completed=outcome.verdict == "completed")
+        if outcome.verdict != "completed":
+            log.info(
+                EVENT_OF[outcome.verdict], revision_id=claim.revision_id, attempt=claim.attempt, why=outcome.message
+            )
+
+    def _starve(self) -> None:
+        """Nothing to do: say so in a transaction of its own, look once more after its commit, then sleep (R11)."""
+        if not self._hungry:
+            self._say("idle")
+            return
+        self._record.state("idle")
+        self._sleep(self._brief.poll_interval)
+        self._record.state("busy")
+
+    def _say(self, state: str) -> None:
+        self._hungry = state == "idle"
+        self._line.call("worker_state", id=self._brief.worker_id, state=state)
+
+    def _pause(self) -> None:
+        """Others are at the same rows: come back within milliseconds, then less and less often."""
+        self._contended += 1
+        self._sleep(min(LONGEST_PAUSE, 0.002 * 2 ** min(self._contended, 10)))
+
+    def _sleep(self, seconds: float) -> None:
+        self.idle = True
+        try:
+            ready, _, _ = select.select([self._brief.bell], [], [], 0 if self.stopping else seconds)
+            if ready:
+                os.eventfd_read(self._brief.bell)
+        except BlockingIOError:
+            pass
+        finally:
+            self.idle = False
+            self._poke()
+
+    def _worn_out(self) -> bool:
+        brief = self._brief
+        if self._performer.dirty or (brief.max_revisions and self._performed >= brief.max_revisions):
+            return True
+        if brief.max_rss and self._performed % 64 == 0:
+            with open("/proc/self/statm", encoding="ascii") as statm:
+                return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") > brief.max_rss
+        return False
+
+    def _reconnect(self, error: LineLost) -> None:
+        log.warning("database.lost", error=str(error))
+        wait = 0.05
+        while True:
+            try:
+                self._line.open()
+                self._line.forget()
+                register(self._line, self._brief, self._handlers)
+                with self._hand.lock:
+                    self._sent = None
+                    reconcile(self._hand, self._line, self._brief.worker_id)
+                self._hungry = False
+                log.info("database.regained")
+                return
+            except (LineLost, StatementRefused):
+                if self.stopping:
+                    raise
+                self._sleep(wait)
+                wait = min(2.0, wait * 2)
+
+    def _leave(self) -> None:
+        """Settle and give back everything; raises LineLost where the database does not take it."""
+        with self._hand.lock:
+            self.absorb()
+            self._hand.give_back()
+            self._desk.flush()
+            settle_all(self._hand, self._line)
+        self._line.call("worker_state", id=self._brief.worker_id, state="gone")
+
+
+def register(line: Line, brief: WorkerBrief, handlers: tuple[str, ...]) -> None:
+    """Say who this worker is and what it can do."""
+    line.call(
+        "register_worker",
+        id=brief.worker_id,
+        manager=brief.manager_id,
+        host=brief.host,
+        slot=brief.slot,
+        generation=brief.generation,
+        pid=os.getpid(),
+        handlers=list(handlers),
+    )

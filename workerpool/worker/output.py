@@ -1,0 +1,65 @@
+"""What a handler prints goes to the execution log of its revision.
+
+Owns: ``sys.stdout`` and ``sys.stderr`` of a worker. What is written past Python, to the descriptors 1 and 2, is read
+by the manager.
+Invariant: printing never blocks and never fails; a line is bounded, and lines are (by the job's log).
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Callable
+
+from workerpool.job.job import MAX_LINE, Job
+
+
+class HandlerOutput(io.TextIOBase):
+    """A text stream whose lines become log lines of the job that runs; outside a job they go to the descriptor."""
+
+    def __init__(self, descriptor: int, level: str, running: Callable[[], Job | None]) -> None:
+        self._descriptor, self._level, self._running = descriptor, level, running
+        self._part = ""
+        self._owner: int | None = None
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        """The encoding that a terminal would have."""
+        return "utf-8"
+
+    def fileno(self) -> int:
+        """Return the descriptor, for code that wants one."""
+        return self._descriptor
+
+    def writable(self) -> bool:
+        """Tell that one may write."""
+        return True
+
+    def write(self, text: str) -> int:
+        """Take *text*; each full line is logged."""
+        job = self._running()
+        if job is None:
+            _pass_on(self._descriptor, text)
+            return len(text)
+        if self._owner != job.id:
+            self._part, self._owner = "", job.id
+        *lines, self._part = (self._part + text).split("\n")
+        for line in lines:
+            job.log.write(self._level, line)
+        if len(self._part) > 4 * MAX_LINE:
+            job.log.write(self._level, self._part)
+            self._part = ""
+        return len(text)
+
+    def finish(self, job: Job) -> None:
+        """Log the last line, which had no end."""
+        if self._part and self._owner == job.id:
+            job.log.write(self._level, self._part)
+        self._part = ""
+
+
+def _pass_on(descriptor: int, text: str) -> None:
+    try:
+        os.write(descriptor, text.encode("utf-8", "backslashreplace")[:4096])
+    except OSError:
+        return

@@ -1,0 +1,136 @@
+"""One attempt: a claim and a handler in, an outcome out.
+
+Owns: the boundary around user code. Invariant: whatever the handler does short of ending the process, an outcome
+comes out that the
+database can hold.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import random
+from collections.abc import Mapping
+
+from workerpool.core import outcome as verdicts
+from workerpool.core.errors import Cancelled, Fail, HandlerMissing, InvalidPayload, message_of
+from workerpool.core.outcome import Outcome
+from workerpool.core.revision import DEFAULT_MAX_ATTEMPTS, Claim, Tries
+from workerpool.handlers.command import CommandTimedOut
+from workerpool.handlers.registry import HandlerSpec
+from workerpool.job.job import Job
+from workerpool.job.token import CancellationToken
+from workerpool.worker.desk import WorkerDesk
+from workerpool.worker.output import HandlerOutput
+
+#: The reason that the time limit gives to a token: such an end is a timeout, not somebody's cancellation.
+TIMED_OUT = "its time limit is over"
+STOPPING = "the worker is stopping"
+
+
+class NotJson(Fail):
+    """A handler returned something that JSON cannot hold."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"the handler's result is not JSON: {why}")
+
+
+def encode(result: object) -> str:
+    """Return *result* as JSON text that jsonb takes; raises NotJson with the reason."""
+    try:
+        text = json.dumps(result, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise NotJson("a text in it holds a lone surrogate") from error
+    except (TypeError, ValueError, RecursionError) as error:
+        raise NotJson(message_of(error)) from error
+    if "\\u0000" in text:
+        raise NotJson("a text in it holds a NUL character")
+    return text
+
+
+class Performer:
+    """Runs attempts one after the other on the thread that made it."""
+
+    def __init__(self, specs: Mapping[str, HandlerSpec], desk: WorkerDesk, max_crashes: int) -> None:
+        self._specs, self._desk, self._max_crashes = specs, desk, max_crashes
+        self._runner: asyncio.Runner | None = None
+        self._pid = os.getpid()
+        self.job: Job | None = None
+        self.outputs: tuple[HandlerOutput, ...] = ()
+        self.dirty = False
+        """The process may be damaged (out of memory): it should be replaced after this revision."""
+
+    def limits(self, claim: Claim, default_timeout: float) -> tuple[float, int]:
+        """Return the seconds that *claim* may take and how often it may be tried.
+
+        Its row's, else its handler's, else the pool's.
+        """
+        spec = self._specs.get(claim.handler)
+        timeout, most = claim.timeout_seconds, claim.max_attempts
+        if timeout is None:
+            timeout = spec.timeout.total_seconds() if spec is not None and spec.timeout else default_timeout
+        if most is None:
+            most = spec.max_attempts if spec is not None and spec.max_attempts else DEFAULT_MAX_ATTEMPTS
+        return timeout, most
+
+    def perform(self, claim: Claim, token: CancellationToken, max_attempts: int) -> Outcome:
+        """Run the handler of *claim* and return what became of it."""
+        tries = Tries(claim.attempt, max_attempts, claim.crash_count, self._max_crashes)
+        try:
+            self.job = Job(claim, self._desk, token, max_attempts)
+            text = encode(self._call(self.job))
+        except BaseException as error:
+            self._stay_one_process()
+            return self._failure(claim, tries, token, error)
+        finally:
+            self._finish_output()
+        self._stay_one_process()
+        return verdicts.completed(claim.revision_id, claim.token, text)
+
+    def _finish_output(self) -> None:
+        job, self.job = self.job, None
+        if job is not None:
+            for output in self.outputs:
+                output.finish(job)
+
+    def _call(self, job: Job) -> object:
+        spec = self._specs.get(job.handler)
+        if spec is None:
+            raise HandlerMissing(job.handler, tuple(self._specs))
+        if not spec.is_async:
+            return spec.call(job)
+        if self._runner is None:
+            self._runner = asyncio.Runner()
+        return self._runner.run(spec.call(job))
+
+    def _stay_one_process(self) -> None:
+        # A handler that forked and let its child return would make a second worker with the same connection.
+        if os.getpid() != self._pid:
+            os._exit(70)
+
+    def _failure(self, claim: Claim, tries: Tries, token: CancellationToken, error: BaseException) -> Outcome:
+        revision, claim_token, jitter = claim.revision_id, claim.token, random.random()
+        match error:
+            case Cancelled() if token.reason == TIMED_OUT:
+                return verdicts.failed(
+                    revision, claim_token, tries, "it took longer than its time limit", "timeout", jitter
+                )
+            case Cancelled() if token.reason == STOPPING:
+                return verdicts.released(revision, claim_token)
+            case Cancelled():
+                return Outcome(revision, claim_token, "cancelled", message=message_of(error), kind="cancelled")
+            case InvalidPayload():
+                return verdicts.failed(
+                    revision, claim_token, tries, message_of(error), "invalid_payload", jitter, final=True
+                )
+            case Fail():
+                return verdicts.failed(revision, claim_token, tries, message_of(error), error.kind, jitter, final=True)
+            case CommandTimedOut():
+                return verdicts.failed(revision, claim_token, tries, message_of(error), "timeout", jitter)
+            case MemoryError():
+                self.dirty = True
+                return verdicts.failed(revision, claim_token, tries, "out of memory (MemoryError)", "error", jitter)
+            case _:
+                return verdicts.failed(revision, claim_token, tries, message_of(error), "error", jitter)

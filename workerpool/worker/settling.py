@@ -1,0 +1,78 @@
+"""Writing outcomes when a turn could not: one statement refused, or the connection was lost.
+
+Owns: what to do about each error. Invariant: an outcome is dropped only when the database says that it was written,
+or that its claim is
+no longer ours.
+"""
+
+from __future__ import annotations
+
+import time
+
+from workerpool import logs
+from workerpool.core import pace
+from workerpool.core.outcome import Outcome, released
+from workerpool.store.line import Line, StatementRefused
+from workerpool.worker.hand import Hand
+
+log = logs.get("worker")
+PATIENCE = 0.2
+
+
+def settle_all(hand: Hand, line: Line) -> None:
+    """Settle everything that is done, in one statement if that goes, else one by one.
+
+    Raises LineLost with the rest still in hand.
+    """
+    with hand.lock:
+        while hand.done:
+            outcomes = list(hand.done[: pace.MOST])
+            try:
+                written = line.settle(outcomes)
+            except StatementRefused as error:
+                log.warning("settlement.refused", error=str(error), count=len(outcomes))
+                _one_by_one(hand, line, outcomes)
+                continue
+            note_lost(outcomes, written)
+            hand.drop(frozenset(each.revision_id for each in outcomes))
+
+
+def _one_by_one(hand: Hand, line: Line, outcomes: list[Outcome]) -> None:
+    for outcome in outcomes:
+        try:
+            note_lost([outcome], line.settle([outcome]))
+            hand.drop(frozenset({outcome.revision_id}))
+        except StatementRefused as error:
+            if error.passing:
+                time.sleep(PATIENCE)  # somebody holds the row or its item: the claim stays ours, and it is tried again
+                continue
+            # The database cannot hold this outcome: say so in one that it can.
+            told = f"the outcome could not be written: {error.reason}"
+            hand.replace(Outcome(outcome.revision_id, outcome.token, "failed", message=told[:2000], kind="error"))
+
+
+def note_lost(outcomes: list[Outcome], written: frozenset[int]) -> None:
+    """Log the outcomes that were refused because their claim was lost: an attempt that ran in vain."""
+    for outcome in outcomes:
+        if outcome.revision_id not in written:
+            log.warning("revision.fenced", revision_id=outcome.revision_id, verdict=outcome.verdict)
+
+
+def reconcile(hand: Hand, line: Line, worker_id: str) -> None:
+    """After a lost answer.
+
+    Find out what was written, and give back what the database says we hold and we do not know of (R19).
+    """
+    hand.came_back()
+    done = hand.done
+    if done:
+        rows = line.call("outcome_of", ids=[each.revision_id for each in done])
+        status = {(row[0], row[1]): row[2] for row in rows}
+        over = {each.revision_id for each in done if status.get((each.revision_id, each.token)) != "processing"}
+        hand.drop(frozenset(over))
+    ours = line.call("held_by", worker=worker_id, manager=None)
+    hand.forget_held(frozenset(row[0] for row in ours if hand.knows(row[0], row[1])))
+    strays = [released(row[0], row[1]) for row in ours if not hand.knows(row[0], row[1])]
+    if strays:
+        line.settle(strays)
+        log.info("revision.released", count=len(strays), why="the answer to their claim was lost")

@@ -65,7 +65,8 @@ def _address(text: str) -> Address:
 
 def _modules(text: str) -> tuple[str, ...]:
     names = [name.strip() for name in text.split(",") if name.strip()]
-    if not all(part.isidentifier() for name in names for part in name.split(".")):
+    dotted = [name for name in names if not name.endswith(".py")]
+    if not all(part.isidentifier() for name in dotted for part in name.split(".")):
         raise ValueError("no module names")
     return tuple(names)
 

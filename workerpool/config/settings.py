@@ -83,7 +83,9 @@ class Settings(BaseSettings):
     timeout: forms.Duration = _setting(
         "1h", "limit of an attempt, if nothing nearer sets one", least="1ms", most="365d"
     )
-    handlers: forms.Modules = _setting("", "modules with handlers, to import", "module names, comma separated")
+    handlers: forms.Modules = _setting(
+        "", "modules with handlers, to import", "module names or paths of .py files, comma separated"
+    )
     command: forms.Command | None = _setting(
         None, "command line of the default handler", "a command line, quoted as for a shell"
     )

@@ -7,15 +7,18 @@ WITH RECURSIVE waiting AS (
     SELECT x.handler FROM waiting w CROSS JOIN LATERAL (
         SELECT r.handler::text AS handler FROM {schema}.revisions r
         WHERE r.status = 'pending' AND r.parked IS NULL AND r.handler > w.handler ORDER BY r.handler LIMIT 1) x
+), nobody AS MATERIALIZED (
+    SELECT w.handler FROM waiting w
+    WHERE NOT EXISTS (
+        SELECT 1 FROM {schema}.workers k
+        WHERE w.handler = ANY (k.handlers)
+          AND (k.is_active OR k.last_heartbeat > clock_timestamp() - %(patience)s::interval))
 )
-SELECT r.id, w.handler, (SELECT array_agg(DISTINCT h ORDER BY h) FROM {schema}.workers k, unnest(k.handlers) h WHERE k.is_active)
-FROM waiting w CROSS JOIN LATERAL (
+SELECT r.id, n.handler,
+       (SELECT array_agg(DISTINCT h ORDER BY h) FROM {schema}.workers k, unnest(k.handlers) h WHERE k.is_active)
+FROM nobody n CROSS JOIN LATERAL (
     SELECT p.id FROM {schema}.revisions p
-    WHERE p.handler = w.handler AND p.status = 'pending' AND p.parked IS NULL
+    WHERE p.handler = n.handler AND p.status = 'pending' AND p.parked IS NULL
       AND greatest(p.created_at, p.run_at) < clock_timestamp() - %(patience)s::interval
     ORDER BY -(p.priority::integer), p.id LIMIT %(how_many)s) r
-WHERE NOT EXISTS (
-    SELECT 1 FROM {schema}.workers k
-    WHERE w.handler = ANY (k.handlers)
-      AND (k.is_active OR k.last_heartbeat > clock_timestamp() - %(patience)s::interval))
 LIMIT %(how_many)s

@@ -11,7 +11,7 @@ DECLARE
 BEGIN
     UPDATE {schema}.revisions r SET parked = NULL WHERE r.id = ANY (heads) AND r.parked = 'behind' AND r.status = 'pending';
     GET DIAGNOSTICS lifted = ROW_COUNT;
-    IF cardinality(heads) > 0 AND EXISTS (SELECT 1 FROM {schema}.workers WHERE state = 'idle') THEN
+    IF EXISTS (SELECT 1 FROM {schema}.workers WHERE state = 'idle') THEN
         PERFORM pg_notify({channel}, '');
     END IF;
     RETURN lifted;
@@ -20,11 +20,16 @@ END $$;
 -- lock_items: the locks of these items, in the order of their hashes (R2). Waits, bounded by lock_timeout.
 CREATE FUNCTION {schema}.lock_items(item_keys text[]) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
+    IF cardinality(item_keys) > 128 THEN
+        RAISE EXCEPTION 'at most 128 items in a transaction, % were named', cardinality(item_keys)
+            USING ERRCODE = 'program_limit_exceeded', HINT = 'Locks are a resource of the whole server (R5): use smaller batches.';
+    END IF;
     PERFORM pg_advisory_xact_lock(k.key)
     FROM (SELECT DISTINCT {schema}.item_lock(i) AS key FROM unnest(item_keys) AS i ORDER BY 1) k;
 END $$;
 
--- parked_heads: of each item the lowest pending revision, if it is parked behind one that is gone.
+-- parked_heads: of each item the lowest pending revision, if it is parked behind one that is gone. A halted item has none: the
+-- unhalt asks again.
 CREATE FUNCTION {schema}.parked_heads(item_keys text[]) RETURNS bigint[] LANGUAGE plpgsql
 AS $$
 BEGIN
@@ -35,6 +40,8 @@ BEGIN
             ORDER BY r.item_key, r.id LIMIT 1) n
         WHERE n.parked = 'behind' AND (
             SELECT p.id FROM {schema}.revisions p
-            WHERE p.item_key = k.item_key AND p.status = 'processing' LIMIT 1) IS NULL
+            WHERE p.item_key = k.item_key AND p.status = 'processing' LIMIT 1) IS NULL AND (
+            SELECT 1 FROM {schema}.items h
+            WHERE h.item_key = k.item_key AND h.halted_at IS NOT NULL LIMIT 1) IS NULL
         ORDER BY n.id);
 END $$;

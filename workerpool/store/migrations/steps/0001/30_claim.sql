@@ -117,9 +117,10 @@ BEGIN
             WHERE r.id = ANY (chosen)
             RETURNING 'claimed'::text, r.id, r.item_key::text, r.handler::text,
                       -- A large payload is read by token after the commit: a slow reader must not hold these locks (R13).
-                      CASE WHEN pg_column_size(r.payload) <= 65536 THEN r.payload::text END,
+                      -- (What is stored may be compressed: the text is measured too.)
+                      CASE WHEN pg_column_size(r.payload) <= 65536 AND octet_length(r.payload::text) <= 65536 THEN r.payload::text END,
                       r.attempt::integer, r.max_attempts::integer, r.crash_count::integer, r.timeout_seconds::double precision, r.fence, r.metadata::text;
-        IF cardinality(successors) > 0 THEN
+        IF NOT successors <@ coalesce(chosen, '{}') THEN
             PERFORM {schema}.unpark(ARRAY(SELECT s FROM unnest(successors) s WHERE s <> ALL (coalesce(chosen, '{}'))));
         END IF;
     END IF;

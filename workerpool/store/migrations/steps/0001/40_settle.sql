@@ -77,11 +77,11 @@ BEGIN
     END IF;
     -- in a new statement, so that what was inserted and parked meanwhile is seen
     successors := {schema}.parked_heads(item_keys);
-    IF cardinality(successors) = 0 THEN
-        RETURN;
-    ELSIF keep_successors THEN
-        PERFORM 1 FROM {schema}.revisions r WHERE r.id = ANY (successors) ORDER BY r.id FOR UPDATE;
-    ELSE
+    IF cardinality(successors) > 0 AND keep_successors THEN
+        -- looked at again, because a foreign transaction may have changed them while this one waited for their locks
+        successors := ARRAY(SELECT r.id FROM {schema}.revisions r
+                            WHERE r.id = ANY (successors) AND r.status = 'pending' AND r.parked = 'behind' ORDER BY r.id FOR UPDATE);
+    ELSIF cardinality(successors) > 0 OR NOT (keep_successors OR verdicts <@ '{completed,failed,cancelled}') THEN
         PERFORM {schema}.unpark(successors);
     END IF;
 END $$;
@@ -152,12 +152,9 @@ BEGIN
     IF cardinality(looked) = how_many THEN
         last_key := looked[how_many];
     END IF;
-    -- Halted items keep their heads parked: the unhalt lifts them.
-    stranded := ARRAY(
-        SELECT r.item_key FROM {schema}.revisions r
-        WHERE r.id = ANY ({schema}.parked_heads(coalesce(looked, '{}')))
-          AND NOT EXISTS (SELECT 1 FROM {schema}.items i WHERE i.item_key = r.item_key AND i.halted_at IS NOT NULL)
-        LIMIT 128);
+    healed := {schema}.parked_heads(coalesce(looked, '{}'));
+    stranded := ARRAY(SELECT r.item_key FROM {schema}.revisions r WHERE r.id = ANY (healed) LIMIT 128);
+    healed := '{}';
     IF cardinality(stranded) > 0 THEN
         stranded := ARRAY(SELECT s FROM unnest(stranded) s WHERE pg_try_advisory_xact_lock({schema}.item_lock(s)));
         healed := {schema}.parked_heads(stranded);

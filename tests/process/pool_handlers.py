@@ -1,0 +1,246 @@
+"""The handlers of the daemon under test: each does one thing that a handler may do, and notes in a journal that it
+began and that it ended.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from typing import Any
+
+from workerpool import Job, handler
+from workerpool.core.errors import Fail
+
+
+def note(word: str, job: Job, *more: object) -> None:
+    """Append one line to the journal, whole."""
+    text = " ".join(map(str, (word, job.id, job.attempt, os.getpid(), time.monotonic(), *more)))
+    descriptor = os.open(os.environ["JOURNAL"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    os.write(descriptor, text.encode() + b"\n")
+    os.close(descriptor)
+
+
+@handler("work", max_attempts=5)
+def work(job: Job) -> dict[str, Any]:
+    """Take payload.seconds, cooperatively."""
+    note("begin", job)
+    deadline = time.monotonic() + job.payload.get("seconds", 0)
+    while time.monotonic() < deadline:
+        job.checkpoint()
+        time.sleep(0.01)
+    note("end", job)
+    return {"attempt": job.attempt}
+
+
+@handler("stubborn")
+def stubborn(job: Job) -> None:
+    """Ignore everything that can be ignored."""
+    note("begin", job)
+    deadline = time.monotonic() + job.payload.get("seconds", 1000)
+    while time.monotonic() < deadline:
+        time.sleep(0.05)
+    note("end", job)
+
+
+@handler("greedy")
+def greedy(job: Job) -> dict[str, Any]:
+    """Hold the interpreter lock for payload.seconds, or for ever, inside one call of C."""
+    note("begin", job)
+    if "seconds" in job.payload:
+        ctypes.PyDLL(None).usleep(int(job.payload["seconds"] * 1_000_000))
+    else:
+        re.match(r"(a+)+$", "a" * 60 + "b")
+    note("end", job)
+    return {"attempt": job.attempt}
+
+
+@handler("segfault")
+def segfault(job: Job) -> None:
+    """Crash the process."""
+    note("begin", job)
+    ctypes.string_at(0)
+
+
+@handler("exit")
+def leave(job: Job) -> None:
+    """End the process without a word."""
+    note("begin", job)
+    os._exit(job.payload["status"])
+
+
+@handler("abort")
+def abort(job: Job) -> None:
+    """End the process by SIGABRT."""
+    note("begin", job)
+    os.abort()
+
+
+@handler("family")
+def family(job: Job) -> None:
+    """Have children: one plain, one in a session of its own whose parent is gone."""
+    plain = subprocess.Popen(["sleep", "1000"])
+    script = "import os, subprocess; print(subprocess.Popen(['sleep', '1000'], start_new_session=True).pid)"
+    far = subprocess.run([sys.executable, "-S", "-c", script], stdout=subprocess.PIPE, check=True, text=True)
+    note("family", job, plain.pid, far.stdout.strip())
+    note("begin", job)
+    deadline = time.monotonic() + job.payload.get("seconds", 1000)
+    while time.monotonic() < deadline:
+        time.sleep(0.05)
+
+
+class Unspeakable(Exception):
+    """An error that cannot be shown."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no words")
+
+    __repr__ = __str__
+
+
+def _deep(depth: int) -> int:
+    return _deep(depth + 1) + 1
+
+
+def _raise(name: str) -> None:
+    match name:
+        case "SystemExit":
+            raise SystemExit(0)
+        case "KeyboardInterrupt":
+            raise KeyboardInterrupt
+        case "GeneratorExit":
+            raise GeneratorExit
+        case "CancelledError":
+            raise asyncio.CancelledError
+        case "RecursionError":
+            _deep(0)
+        case "MemoryError":
+            raise MemoryError
+        case "Unspeakable":
+            raise Unspeakable
+        case "long":
+            raise ValueError("x" * 10_000_000)
+        case "surrogate":
+            raise ValueError("nul \x00 and surrogate \ud800 here")
+        case "BaseException":
+            raise BaseException("at the root")
+        case "Fail":
+            raise Fail("no hope for this one")
+        case _:
+            raise ValueError("an ordinary error")
+
+
+@handler("raise", max_attempts=1)
+def raiser(job: Job) -> None:
+    """Raise what payload.error names."""
+    note("begin", job)
+    _raise(job.payload["error"])
+
+
+@handler("raise async", max_attempts=1)
+async def raiser_async(job: Job) -> None:
+    """Raise what payload.error names, from a coroutine."""
+    await asyncio.sleep(0)
+    _raise(job.payload["error"])
+
+
+def _loop() -> list[Any]:
+    circle: list[Any] = []
+    circle.append(circle)
+    return circle
+
+
+ANSWERS: dict[str, Any] = {
+    "object": lambda: object(),
+    "nan": lambda: {"value": float("nan")},
+    "bytes": lambda: b"\x00",
+    "nul": lambda: {"text": "a\x00b"},
+    "surrogate": lambda: {"text": "a\ud800b"},
+    "circle": _loop,
+    "key": lambda: {(1, 2): 3},
+    "none": lambda: None,
+    "text": lambda: "zażółć 🎈",
+    "number": lambda: 7,
+}
+
+
+@handler("answer", max_attempts=1)
+def answer(job: Job) -> object:
+    """Return what payload.kind names."""
+    return ANSWERS[job.payload["kind"]]()
+
+
+@handler("echo")
+async def echo(job: Job) -> dict[str, Any]:
+    """Return the payload, from a coroutine that waits for others."""
+    first, second = await asyncio.gather(asyncio.sleep(0.01, "one"), asyncio.sleep(0.01, "two"))
+    return {"payload": job.payload, "gathered": [first, second]}
+
+
+@handler("vandal")
+def vandal(job: Job) -> dict[str, Any]:
+    """Damage the process as payload.how says, and return."""
+    note("begin", job)
+    match job.payload["how"]:
+        case "close":
+            os.closerange(3, 1024)
+        case "chdir":
+            os.mkdir(job.payload["folder"])
+            os.chdir(job.payload["folder"])
+            os.rmdir(job.payload["folder"])
+        case "fork":
+            os.fork()
+        case "threads":
+            threading.Thread(target=time.sleep, args=(1000,)).start()
+        case "signals":
+            for number in (signal.SIGTERM, signal.SIGQUIT, signal.SIGCHLD):
+                signal.signal(number, signal.SIG_IGN)
+    return {"how": job.payload["how"]}
+
+
+@handler("noise")
+def noise(job: Job) -> dict[str, Any]:
+    """Write by every way there is."""
+    print("by print")
+    print("by stderr", file=sys.stderr)
+    os.write(1, b"by descriptor\n")
+    subprocess.run(["sh", "-c", "echo by child; echo by child stderr >&2"], check=True)
+    return {}
+
+
+@handler("flood")
+def flood(job: Job) -> dict[str, Any]:
+    """Write far too much, by print and by descriptor."""
+    line = "x" * 1023 + "\n"
+    for _ in range(job.payload["megabytes"]):
+        sys.stdout.write(line * 1024)
+        data = (line * 1024).encode()
+        while data:
+            data = data[os.write(1, data) :]
+    return {}
+
+
+@handler("timed", max_attempts=1)
+def timed(job: Job) -> None:
+    """Check often whether to go on, for ever."""
+    note("begin", job)
+    while True:
+        job.checkpoint()
+        time.sleep(0.01)
+
+
+@handler("base")
+def base(job: Job) -> dict[str, Any]:
+    """Wait for the file that payload.after names, then read the item's current content."""
+    note("begin", job)
+    while not os.path.exists(job.payload["after"]):
+        time.sleep(0.01)
+    before = job.base
+    note("end", job)
+    return {"base": before}

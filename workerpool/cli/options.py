@@ -1,0 +1,108 @@
+"""What all verbs have in common: their flags, their settings, and their way to the database.
+
+Owns: the shared flags and the opening of a session. Invariant: a verb is called with settings that were validated as a whole.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from workerpool import config as configuration
+from workerpool.core.durations import ALLOWED, BadDuration, parse_duration
+
+if TYPE_CHECKING:
+    from workerpool.store.session import Session
+
+Verb = Callable[..., Any]
+
+
+def with_settings(verb: Verb) -> Verb:
+    """Give a verb the flags of the database and, as its first argument, the settings they make."""
+
+    @click.option("--database-url", metavar="URL", help="The database (WORKERPOOL_DATABASE_URL).")
+    @click.option("--home", type=click.Path(), help="Embedded data and run files (WORKERPOOL_HOME).")
+    @click.option("--schema", metavar="NAME", help="The schema in the database (WORKERPOOL_SCHEMA).")
+    @functools.wraps(verb)
+    def wired(database_url: str | None, home: str | None, schema: str | None, **rest: Any) -> Any:
+        flags = {"database_url": database_url, "home": home, "schema": schema}
+        settings = configuration.load({name: value for name, value in flags.items() if value is not None})
+        for warning in settings.warnings:
+            click.echo(f"workerpool: {warning}", err=True)
+        return verb(settings, **rest)
+
+    return wired
+
+
+def with_json(verb: Verb) -> Verb:
+    """Give a reading verb `--json`, as the argument *as_json*."""
+    return click.option("--json", "as_json", is_flag=True, help="Write JSON, for programs.")(verb)
+
+
+@contextmanager
+def session(settings: configuration.Settings, role: str, *, migrated: bool = True) -> Iterator[Session]:
+    """Open a session on the database of *settings*, an embedded one with its server; *migrated* asks for the right schema version."""
+    from workerpool.client import address
+    from workerpool.store.session import Session
+
+    if settings.database_url is None and not (settings.home / "postgres" / "data").exists():
+        click.echo(f"workerpool: making a database in {settings.home} (WORKERPOOL_HOME)", err=True)
+    with address(settings) as url, Session(url, settings.db_schema, role) as opened:
+        if migrated:
+            opened.require()
+        yield opened
+
+
+class Duration(click.ParamType[timedelta]):
+    """A length of time on the command line."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
+        """Read 500ms, 5s, 2m, 1h, 30d, or bare seconds."""
+        if isinstance(value, timedelta):
+            return value
+        try:
+            return parse_duration(str(value))
+        except BadDuration:
+            self.fail(f"{value!r} is not {ALLOWED}", param, ctx)
+
+
+class Instant(click.ParamType[datetime]):
+    """A point in time on the command line; local time where no zone is given."""
+
+    name = "instant"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        """Read an ISO date and time, or + and a duration from now."""
+        if isinstance(value, datetime):
+            return value
+        try:
+            return parse_instant(str(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+INSTANTS = "an instant such as 2026-01-31T09:00, 2026-01-31T09:00:00Z, or +10m (from now)"
+
+
+def parse_instant(text: str) -> datetime:
+    """Read an instant, local where it names no zone. Raises ValueError."""
+    try:
+        if text.startswith("+"):
+            return datetime.now().astimezone() + parse_duration(text[1:])
+        found = datetime.fromisoformat(text)
+        return found.astimezone() if found.tzinfo is None else found
+    except (ValueError, OverflowError):
+        raise ValueError(f"{text!r} is not {INSTANTS}") from None
+
+
+def on_terminal() -> bool:
+    """Tell whether people read standard output, live."""
+    return sys.stdout.isatty()

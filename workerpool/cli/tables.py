@@ -1,0 +1,151 @@
+"""How answers look: tables in colour on a terminal, plain aligned text when piped, JSON on request.
+
+Owns: the writing of values for people and for programs. Does not own: what is shown. Invariant: nothing that comes from the database can
+command the terminal: control characters are shown, not sent.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+import click
+
+from workerpool.cli.options import on_terminal
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+COLOURS = {
+    "completed": "green",
+    "processing": "cyan",
+    "busy": "cyan",
+    "idle": "green",
+    "pending": "yellow",
+    "scheduled": "blue",
+    "draft": "bright_black",
+    "failed": "red",
+    "silent": "red",
+    "gone": "bright_black",
+    "cancelled": "magenta",
+    "ok": "green",
+    "warning": "yellow",
+    "problem": "red",
+    "error": "red",
+    "debug": "bright_black",
+}
+
+
+def write_json(value: object) -> None:
+    """Print *value* as JSON; instants in ISO form, durations as seconds."""
+    click.echo(json.dumps(value, indent=2, default=_for_json, ensure_ascii=False))
+
+
+def _for_json(value: object) -> object:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    return str(value)
+
+
+def printable(value: object) -> str:
+    """Return a value as text for one line; nothing for None."""
+    match value:
+        case None:
+            return ""
+        case datetime():
+            return value.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+        case bool():
+            return "yes" if value else "no"
+        case dict() | list():
+            return safe(json.dumps(value, ensure_ascii=False))
+        case _:
+            return safe(str(value))
+
+
+def safe(text: str) -> str:
+    """Return *text* with its control characters shown as escapes."""
+    return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
+
+
+def shorten(text: str, most: int) -> str:
+    """Return *text* on one line, of at most *most* characters."""
+    line = " ".join(text.split())
+    return line if len(line) <= most else line[: most - 1] + "…"
+
+
+def length(seconds: float | None) -> str:
+    """Return a length of time for people: 0.3s, 12s, 3m 20s, 5h 2m, 4d 1h."""
+    if seconds is None:
+        return ""
+    if seconds < 10:
+        return f"{max(seconds, 0.0):.1f}s"
+    whole = int(seconds)
+    for unit, name, lesser, other in ((86400, "d", 3600, "h"), (3600, "h", 60, "m"), (60, "m", 1, "s")):
+        if whole >= unit:
+            rest = whole % unit // lesser
+            return f"{whole // unit}{name}" + (f" {rest}{other}" if rest else "")
+    return f"{whole}s"
+
+
+def size(count: int | None) -> str:
+    """Return a number of bytes for people."""
+    if count is None:
+        return ""
+    amount = float(count)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if amount < 1024:
+            return f"{amount:.0f} {unit}"
+        amount /= 1024
+    return f"{amount:.0f} TiB"
+
+
+def paint(text: str) -> str:
+    """Return a word in its colour, where it has one; click takes the colour off when nobody looks."""
+    colour = COLOURS.get(text.split(" ", 1)[0])
+    return click.style(text, fg=colour) if colour else text
+
+
+def write_table(columns: Sequence[str], rows: Iterable[Sequence[object]], empty: str = "nothing there") -> None:
+    """Print a table; *empty* says what it means that there are no rows."""
+    texts = [[printable(value) for value in row] for row in rows]
+    if not texts:
+        click.echo(empty)
+    elif on_terminal():
+        _draw(columns, texts)
+    else:
+        widths = [max(len(row[place]) for row in [list(columns), *texts]) for place in range(len(columns))]
+        for row in [[column.upper().replace(" ", "_") for column in columns], *texts]:
+            click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def _draw(columns: Sequence[str], texts: Sequence[Sequence[str]]) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(*columns, box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False)
+    for row in texts:
+        table.add_row(*(Text(cell, style=COLOURS.get(cell, "")) for cell in row))
+    Console(highlight=False).print(table)
+
+
+def write_facts(facts: Iterable[tuple[str, object]]) -> None:
+    """Print names and values, one a line, without those that have no value."""
+    lines = [(name, printable(value)) for name, value in facts if value is not None]
+    width = max((len(name) for name, _ in lines), default=0)
+    for name, text in lines:
+        click.echo(f"{click.style(name.ljust(width), bold=True)}  {paint(text)}")
+
+
+def log_line(row: dict[str, Any], *, with_revision: bool) -> str:
+    """Return one line of an execution log for people."""
+    at = row["at"].astimezone().strftime("%H:%M:%S.%f")[:-3]
+    whose = f"revision {row['revision_id']} " if with_revision else ""
+    data = {key: value for key, value in (row["data"] or {}).items() if value is not None} if row["data"] else {}
+    tail = "  " + " ".join(f"{key}={printable(value)}" for key, value in data.items()) if data else ""
+    message = safe(row["message"])
+    return f"{at} {whose}attempt {row['attempt']} {paint(row['level'].ljust(7))} {message}{click.style(tail, dim=True)}"

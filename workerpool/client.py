@@ -1,0 +1,161 @@
+"""What another program uses: enqueue revisions, wait for them, look at them.
+
+Owns: the face of the queue to Python programs. Does not own: statements (``store``). A client is for one thread; it keeps one connection.
+Invariant: ``enqueue`` on the caller's own connection writes in the caller's transaction and nowhere else.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from workerpool import config
+from workerpool.core.revision import TERMINAL
+from workerpool.store import embedded, enqueueing
+from workerpool.store.enqueueing import CannotEnqueue, Enqueued, NewRevision
+from workerpool.store.session import Connection, Session, newest
+
+__all__ = ["CannotEnqueue", "Client", "Enqueued", "NewRevision", "NoSuchRevision", "Revision", "WaitedTooLong"]
+
+#: Between two looks at a revision that is waited for.
+LOOK = timedelta(milliseconds=100)
+
+
+class NoSuchRevision(LookupError):
+    """There is no revision with that id."""
+
+    def __init__(self, revision_id: int) -> None:
+        self.revision_id = revision_id
+        super().__init__(f"there is no revision {revision_id}")
+
+
+class WaitedTooLong(TimeoutError):
+    """A revision has not ended in time."""
+
+    def __init__(self, revision: Revision, waited: timedelta) -> None:
+        self.revision, self.waited = revision, waited
+        super().__init__(f"revision {revision.id} is {revision.status} after {waited.total_seconds():g} s")
+
+
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """A revision as it was when it was looked at; instants are aware."""
+
+    id: int
+    item_key: str
+    handler: str
+    status: str
+    payload: Any
+    result: Any
+    attempt: int
+    worker_id: str | None
+    progress_percentage: float | None
+    current_step: str | None
+    error_kind: str | None
+    error_message: str | None
+    revision_number: int | None
+    created_at: datetime
+    started_at: datetime | None
+    completed_at: datetime | None
+
+    @property
+    def ended(self) -> bool:
+        """Tell whether it is completed, failed or cancelled."""
+        return self.status in TERMINAL
+
+
+class Client:
+    """A connection to a pool's queue; use it as a context manager, or close it."""
+
+    def __init__(self, url: str | None = None, schema: str | None = None) -> None:
+        """Connect to *url*; without one as WORKERPOOL_DATABASE_URL or WORKERPOOL_HOME say, starting the embedded server if need be.
+
+        Raises config.BadSettings, what `embedded.running` raises, psycopg.OperationalError, and SchemaTooOld or SchemaTooNew.
+        """
+        self._kept = ExitStack()
+        with ExitStack() as opened:
+            if url is None or schema is None:
+                settings = config.load()
+                schema = schema or settings.db_schema
+                if url is None:
+                    url = opened.enter_context(address(settings))
+            self._session = opened.enter_context(Session(url, schema, "client"))
+            self._session.require()
+            self._kept = opened.pop_all()
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection; an embedded server that nobody else uses stops."""
+        self._kept.close()
+
+    def enqueue(
+        self,
+        item: str,
+        payload: Mapping[str, object] | None = None,
+        *,
+        handler: str = "default",
+        priority: int = 0,
+        run_at: datetime | None = None,
+        dedupe_key: str | None = None,
+        draft: bool = False,
+        connection: Connection | None = None,
+    ) -> Enqueued:
+        """Add a revision of *item*.
+
+        *run_at* (aware) is the earliest start; *priority* orders items among each other, higher first; *draft* waits to be queued.
+        *connection* is a psycopg connection of the caller's: the revision is then part of the caller's transaction. With *dedupe_key* an
+        unfinished revision of the item with that key is returned instead, `inserted` False. Raises CannotEnqueue, psycopg.Error.
+        """
+        new = NewRevision(item, dict(payload or {}), handler, priority, run_at, dedupe_key, draft)
+        return self.enqueue_many([new], connection=connection)[0]
+
+    def enqueue_many(self, new: Iterable[NewRevision], *, connection: Connection | None = None) -> list[Enqueued]:
+        """Add revisions in this order, all or none, and return what became of each. Raises as `enqueue`."""
+        if connection is not None:
+            return enqueueing.enqueue(connection, self._session.schema, list(new))
+        with self._session.transaction():
+            return enqueueing.enqueue(self._session.connection, self._session.schema, list(new))
+
+    def show(self, revision_id: int) -> Revision:
+        """Return a revision as it is now. Raises NoSuchRevision."""
+        row = self._session.row("revision", id=revision_id)
+        if row is None:
+            raise NoSuchRevision(revision_id)
+        return Revision(**{name: row[name] for name in Revision.__dataclass_fields__})
+
+    def wait(self, revision_id: int, timeout: timedelta | None = None) -> Revision:
+        """Wait until a revision has ended, at most *timeout* (None: for ever), and return it. Raises NoSuchRevision, WaitedTooLong."""
+        deadline = None if timeout is None else time.monotonic() + timeout.total_seconds()
+        while not (revision := self.show(revision_id)).ended:
+            if deadline is not None and timeout is not None and time.monotonic() >= deadline:
+                raise WaitedTooLong(revision, timeout)
+            time.sleep(LOOK.total_seconds())
+        return revision
+
+
+@contextmanager
+def address(settings: config.Settings) -> Iterator[str]:
+    """Yield the URL of the database of *settings*: the given one, or the embedded one for as long as it is used.
+
+    An embedded database is migrated where it is not yet: it is this program's own. Raises what `embedded.running` raises.
+    """
+    if settings.database_url is not None:
+        yield settings.database_url.get_secret_value()
+        return
+    with embedded.running(embedded.Server(settings.home, settings.db_schema)) as url:
+        with Session(url, settings.db_schema, "look") as session:
+            found = session.version()
+        if found is None or found < newest():
+            from workerpool.store import migrate  # only now: it takes longer to import than a whole command
+
+            migrate.upgrade(url, settings.db_schema)
+        yield url

@@ -1,0 +1,115 @@
+"""A connection for those who look and those who enqueue: one statement at a time, rows as dictionaries.
+
+Owns: the connection, and the question whether the schema is the one that this program knows. Does not own: what is asked (the statements)
+or what it means. Invariant: a session that `require` let pass works on a schema of exactly this program's version.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.rows import TupleRow, dict_row
+
+from workerpool.store.connection import SQL, connect, quoted, statement
+
+Row = dict[str, Any]
+#: A connection of the caller's own, for those who may not import the driver.
+Connection = psycopg.Connection[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a statement that somebody typed answered: its columns (none: it gives no rows), its rows, and what the server said of it."""
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Any, ...], ...]
+    status: str
+
+
+class Session:
+    """One connection and one schema. Its methods raise psycopg.Error, which `failures.describe` turns into sentences."""
+
+    def __init__(self, url: str, schema: str, role: str) -> None:
+        self.schema = schema
+        self.connection: psycopg.Connection[TupleRow] = connect(url, role=role)
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection."""
+        self.connection.close()
+
+    def rows(self, name: str, /, **parameters: Any) -> list[Row]:
+        """Run the statement *name* and return its rows."""
+        return rows(self.connection, self.schema, name, **parameters)
+
+    def row(self, name: str, /, **parameters: Any) -> Row | None:
+        """Run the statement *name* and return its first row."""
+        found = self.rows(name, **parameters)
+        return found[0] if found else None
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Let everything inside be committed together, or not at all."""
+        with self.connection.transaction():
+            yield
+
+    def patience(self, seconds: int) -> None:
+        """Let statements take this long; 0: for ever. Writing many rows, or counting all, may take longer than the usual ten seconds."""
+        self.connection.execute(sql.SQL("SET statement_timeout = {}").format(seconds * 1000))
+
+    def type_in(self, text: str) -> Told:
+        """Run a statement that somebody typed."""
+        cursor = self.connection.execute(text.encode())
+        columns = tuple(column.name for column in cursor.description or ())
+        return Told(columns, tuple(cursor.fetchall()) if columns else (), cursor.statusmessage or "")
+
+    def version(self) -> str | None:
+        """Return the version that the schema is at, or None where it is not made."""
+        table = f"{quoted(self.schema)}.alembic_version"
+        row = self.connection.execute("SELECT to_regclass(%s) IS NOT NULL", [table]).fetchone()
+        if row is None or not row[0]:
+            return None
+        query = sql.SQL("SELECT version_num FROM {}.alembic_version").format(sql.Identifier(self.schema))
+        found = self.connection.execute(query).fetchone()
+        return str(found[0]) if found else None
+
+    def require(self) -> None:
+        """Raise SchemaTooOld or SchemaTooNew unless the schema is at this program's version."""
+        found = self.version()
+        if found == newest():
+            return
+        from workerpool.store import migrate  # only now: Alembic takes longer to import than a whole command
+
+        if found is not None and found > newest():
+            raise migrate.SchemaTooNew(self.schema, found, newest())
+        raise migrate.SchemaTooOld(self.schema, found, newest())
+
+
+def rows(connection: Connection, schema: str, name: str, /, **parameters: Any) -> list[Row]:
+    """Run the statement *name* on a connection, whosever it is, and return its rows."""
+    with connection.cursor(row_factory=dict_row) as cursor:
+        cursor.execute(statement(name, schema), parameters)
+        return cursor.fetchall() if cursor.description else []
+
+
+def newest() -> str:
+    """Return the newest version of the schema that this program knows, from the names of its steps."""
+    return max(folder.name for folder in (SQL.parent / "migrations" / "steps").glob("[0-9]*"))
+
+
+def without_password(url: str) -> tuple[str, str | None]:
+    """Return the connection string without its password, fit for an argument list, and the password."""
+    given = conninfo_to_dict(url)
+    password = given.pop("password", None)
+    return make_conninfo("", **given), str(password) if password is not None else None

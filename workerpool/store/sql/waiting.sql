@@ -1,0 +1,26 @@
+-- waiting: the facts that say why revisions do not run. Parameters: ids bigint[], silence interval. No locks.
+SELECT r.id, r.item_key::text, r.handler::text, r.status::text, r.parked::text, r.attempt::integer, r.max_attempts::integer, r.worker_id,
+       r.error_kind::text, r.error_message, r.run_at, r.cancel_requested_at IS NOT NULL AS cancelling, r.current_step AS step,
+       r.progress_percentage::double precision AS percent, r.revision_number::integer,
+       extract(epoch FROM r.run_at - clock_timestamp())::double precision AS due_in,
+       extract(epoch FROM clock_timestamp() - r.created_at)::double precision AS age,
+       extract(epoch FROM clock_timestamp() - r.started_at)::double precision AS running_for,
+       extract(epoch FROM clock_timestamp() - r.completed_at)::double precision AS ended_ago,
+       extract(epoch FROM r.lease_expires_at - clock_timestamp())::double precision AS lease_left,
+       first.id AS behind, ahead.n AS ahead, i.halted_at IS NOT NULL AS halted, i.halt_reason, p.paused, p.mode AS pause_mode,
+       p.reason AS pause_reason, pool.alive AS workers, pool.able, pool.idle
+FROM {schema}.revisions r
+CROSS JOIN {schema}.pause_state p
+LEFT JOIN {schema}.items i ON i.item_key = r.item_key
+LEFT JOIN LATERAL (SELECT b.id FROM {schema}.revisions b
+                   WHERE b.item_key = r.item_key AND b.status IN ('pending', 'processing') AND b.id <> r.id
+                     AND (b.id < r.id OR b.status = 'processing')
+                   ORDER BY b.id LIMIT 1) first ON true
+LEFT JOIN LATERAL (SELECT count(*) AS n FROM (
+                       SELECT 1 FROM {schema}.revisions b
+                       WHERE b.item_key = r.item_key AND b.status IN ('pending', 'processing') AND b.id < r.id LIMIT 1000) s) ahead ON true
+LEFT JOIN LATERAL (SELECT count(*) AS alive, count(*) FILTER (WHERE r.handler = ANY (w.handlers)) AS able,
+                          count(*) FILTER (WHERE r.handler = ANY (w.handlers) AND w.state = 'idle') AS idle
+                   FROM {schema}.workers w
+                   WHERE w.is_active AND w.last_heartbeat > clock_timestamp() - %(silence)s::interval) pool ON true
+WHERE r.id = ANY (%(ids)s::bigint[]) ORDER BY r.id

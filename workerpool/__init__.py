@@ -13,9 +13,24 @@ one host talk,
         return {"summary": f"changed {job.item_key}", "output": job.payload}
 """
 
+from typing import TYPE_CHECKING, Any
+
 from workerpool.core.errors import Cancelled, Fail
 from workerpool.handlers.registry import handler
 from workerpool.job.job import Job
 from workerpool.job.token import CancellationToken
 
-__all__ = ["CancellationToken", "Cancelled", "Fail", "Job", "handler"]
+if TYPE_CHECKING:
+    from workerpool.client import Client
+
+
+def __getattr__(name: str) -> Any:
+    """Import ``Client`` when somebody asks for it: a manager or a handler has no use for its database driver."""
+    if name == "Client":
+        from workerpool.client import Client
+
+        return Client
+    raise AttributeError(f"module 'workerpool' has no attribute {name!r}")
+
+
+__all__ = ["CancellationToken", "Cancelled", "Client", "Fail", "Job", "handler"]

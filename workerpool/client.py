@@ -1,6 +1,7 @@
 """What another program uses: enqueue revisions, wait for them, look at them.
 
-Owns: the face of the queue to Python programs. Does not own: statements (``store``). A client is for one thread; it keeps one connection.
+Owns: the face of the queue to Python programs. Does not own: statements (``store``). A client is for one thread; it
+keeps one connection.
 Invariant: ``enqueue`` on the caller's own connection writes in the caller's transaction and nowhere else.
 """
 
@@ -72,9 +73,11 @@ class Client:
     """A connection to a pool's queue; use it as a context manager, or close it."""
 
     def __init__(self, url: str | None = None, schema: str | None = None) -> None:
-        """Connect to *url*; without one as WORKERPOOL_DATABASE_URL or WORKERPOOL_HOME say, starting the embedded server if need be.
+        """Connect to *url*; without one as WORKERPOOL_DATABASE_URL or WORKERPOOL_HOME say, starting the embedded
+        server if need be.
 
-        Raises config.BadSettings, what `embedded.running` raises, psycopg.OperationalError, and SchemaTooOld or SchemaTooNew.
+        Raises config.BadSettings, what `embedded.running` raises, psycopg.OperationalError, and SchemaTooOld or
+        SchemaTooNew.
         """
         self._kept = ExitStack()
         with ExitStack() as opened:
@@ -111,9 +114,12 @@ class Client:
     ) -> Enqueued:
         """Add a revision of *item*.
 
-        *run_at* (aware) is the earliest start; *priority* orders items among each other, higher first; *draft* waits to be queued.
-        *connection* is a psycopg connection of the caller's: the revision is then part of the caller's transaction. With *dedupe_key* an
-        unfinished revision of the item with that key is returned instead, `inserted` False. Raises CannotEnqueue, psycopg.Error.
+        *run_at* (aware) is the earliest start; *priority* orders items among each other, higher first; *draft* waits
+        to be queued.
+        *connection* is a psycopg connection of the caller's: the revision is then part of the caller's transaction.
+        With *dedupe_key* an
+        unfinished revision of the item with that key is returned instead, `inserted` False. Raises CannotEnqueue,
+        psycopg.Error.
         """
         new = NewRevision(item, dict(payload or {}), handler, priority, run_at, dedupe_key, draft)
         return self.enqueue_many([new], connection=connection)[0]
@@ -133,7 +139,10 @@ class Client:
         return Revision(**{name: row[name] for name in Revision.__dataclass_fields__})
 
     def wait(self, revision_id: int, timeout: timedelta | None = None) -> Revision:
-        """Wait until a revision has ended, at most *timeout* (None: for ever), and return it. Raises NoSuchRevision, WaitedTooLong."""
+        """Wait until a revision has ended, at most *timeout* (None: for ever), and return it.
+
+        Raises NoSuchRevision, WaitedTooLong.
+        """
         deadline = None if timeout is None else time.monotonic() + timeout.total_seconds()
         while not (revision := self.show(revision_id)).ended:
             if deadline is not None and timeout is not None and time.monotonic() >= deadline:
@@ -143,19 +152,26 @@ class Client:
 
 
 @contextmanager
-def address(settings: config.Settings) -> Iterator[str]:
+def address(settings: config.Settings, *, migrating: bool = True) -> Iterator[str]:
     """Yield the URL of the database of *settings*: the given one, or the embedded one for as long as it is used.
 
-    An embedded database is migrated where it is not yet: it is this program's own. Raises what `embedded.running` raises.
+    With *migrating* an embedded database is migrated where it is not yet: it is this program's own. Raises what
+    `embedded.running` raises.
     """
     if settings.database_url is not None:
         yield settings.database_url.get_secret_value()
         return
     with embedded.running(embedded.Server(settings.home, settings.db_schema)) as url:
-        with Session(url, settings.db_schema, "look") as session:
-            found = session.version()
-        if found is None or found < newest():
-            from workerpool.store import migrate  # only now: it takes longer to import than a whole command
-
-            migrate.upgrade(url, settings.db_schema)
+        if migrating:
+            make_current(url, settings.db_schema)
         yield url
+
+
+def make_current(url: str, schema: str) -> None:
+    """Migrate the schema at *url* where it is missing or older than this program. Raises as `migrate.upgrade`."""
+    with Session(url, schema, "look") as session:
+        found = session.version()
+    if found is None or found < newest():
+        from workerpool.store import migrate  # only now: it takes longer to import than a whole command
+
+        migrate.upgrade(url, schema)

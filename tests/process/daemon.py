@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 import psycopg
 from psycopg.rows import dict_row
-from psycopg.types.json import Jsonb
+from psycopg.types.json import Jsonb, set_json_loads
 
 from workerpool.link.tether import marked, sweep
 
@@ -108,7 +108,7 @@ class Daemon:
         ready = len(self.events("child.ready"))
         self.spawn(*arguments, group=group)
         until(lambda: self._ended() or len(self.events("manager.ready")) > before, what="manager.ready")
-        wanted = ready + int(str(self.settings["workers"])) + 1  # and the keeper
+        wanted = ready + int(str(self.settings["workers"] or 2)) + 1  # and the keeper
         until(lambda: self._ended() or len(self.events("child.ready")) >= wanted, what="every child ready")
         return self
 
@@ -212,6 +212,7 @@ class Daemon:
         if self._connection is None or self._connection.closed:
             assert self.url is not None
             self._connection = psycopg.connect(self.url, autocommit=True, row_factory=dict_row)
+            set_json_loads(_load, self._connection)
         return self._connection
 
     def sql(self, text: str, *values: object) -> list[dict[str, Any]]:
@@ -278,3 +279,10 @@ def _command_line(pid: int) -> str:
         return f"{pid}: " + Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
     except OSError:
         return f"{pid}: gone"
+
+
+def _load(text: str | bytes) -> object:
+    try:
+        return json.loads(text)
+    except RecursionError:
+        return text

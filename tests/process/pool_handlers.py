@@ -86,7 +86,7 @@ def abort(job: Job) -> None:
 def family(job: Job) -> None:
     """Have children: one plain, one in a session of its own whose parent is gone."""
     plain = subprocess.Popen(["sleep", "1000"])
-    script = "import os, subprocess; print(subprocess.Popen(['sleep', '1000'], start_new_session=True).pid)"
+    script = "import subprocess; print(subprocess.Popen(['sleep', '1000'], start_new_session=True, stdout=2).pid)"
     far = subprocess.run([sys.executable, "-S", "-c", script], stdout=subprocess.PIPE, check=True, text=True)
     note("family", job, plain.pid, far.stdout.strip())
     note("begin", job)
@@ -167,6 +167,7 @@ ANSWERS: dict[str, Any] = {
     "none": lambda: None,
     "text": lambda: "zażółć 🎈",
     "number": lambda: 7,
+    "escape": lambda: {"text": "a\\u0000b"},
 }
 
 
@@ -244,3 +245,30 @@ def base(job: Job) -> dict[str, Any]:
     before = job.base
     note("end", job)
     return {"base": before}
+
+
+@handler("ghost", max_attempts=5)
+def ghost(job: Job) -> dict[str, Any]:
+    """Take payload.seconds, then say a last word."""
+    note("begin", job)
+    time.sleep(job.payload["seconds"])
+    job.log.info(f"attempt {job.attempt} is at its end")
+    job.progress(50 + job.attempt)
+    note("end", job)
+    return {"attempt": job.attempt}
+
+
+@handler("folder")
+def folder(job: Job) -> str:
+    """Return the working directory."""
+    return os.getcwd()
+
+
+HOARD: list[bytes] = []
+
+
+@handler("grow")
+def grow(job: Job) -> None:
+    """Use more memory, and keep it."""
+    HOARD.append(os.urandom(1 << 20) * job.payload["megabytes"])
+    time.sleep(0.1)

@@ -8,10 +8,13 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 
 import psycopg
 import pytest
+
+from tests.process.daemon import until
 
 LIMIT = 30.0  # seconds within which each awaited fact must come true
 WATCHDOG = 2.0  # seconds that the service manager waits for a ping
@@ -69,7 +72,7 @@ def service_manager(tmp_path: Path) -> Iterator[ServiceManager]:
 
 
 @contextmanager
-def pool(folder: Path, database: str, address: str, **settings: str) -> Iterator[subprocess.Popen[bytes]]:
+def managed(folder: Path, database: str, address: str, **settings: str) -> Iterator[subprocess.Popen[bytes]]:
     """Run `workerpool start` under a service manager at *address*; whatever is left at the end is killed."""
     (folder / "notify_handlers.py").write_text(HANDLERS)
     environment = os.environ | {
@@ -96,13 +99,19 @@ def pool(folder: Path, database: str, address: str, **settings: str) -> Iterator
             process.wait(LIMIT)
 
 
+def wait_until_idle(connection: psycopg.Connection, workers: int = 2) -> None:
+    """Wait until so many workers have found nothing to do."""
+    question = "SELECT count(*) FROM workerpool.workers WHERE state = 'idle'"
+    until(lambda: (connection.execute(question).fetchone() or (0,))[0] == workers, what="idle workers")
+
+
 def test_ready_is_said_after_the_first_good_claim_round(
     tmp_path: Path, service_manager: ServiceManager, database: str, connection: psycopg.Connection
 ) -> None:
     """READY=1 means that revisions can be claimed: not while the claim hangs, though every process is up by then."""
     with psycopg.connect(database) as blocker:
         blocker.execute("LOCK TABLE workerpool.revisions IN ACCESS EXCLUSIVE MODE")
-        with pool(tmp_path, database, str(tmp_path / "notify")):
+        with managed(tmp_path, database, str(tmp_path / "notify")):
             deadline = time.monotonic() + LIMIT
             up = 0
             while up < 2 and time.monotonic() < deadline:
@@ -119,26 +128,27 @@ def test_the_watchdog_is_fed_while_the_database_hangs(
     tmp_path: Path, service_manager: ServiceManager, database: str
 ) -> None:
     """WATCHDOG=1 comes from the manager's main loop, twice within the limit, whatever the database does."""
-    with psycopg.connect(database) as blocker, pool(tmp_path, database, str(tmp_path / "notify")):
+    with psycopg.connect(database) as blocker, managed(tmp_path, database, str(tmp_path / "notify")):
         service_manager.wait_for("READY")
         blocker.execute("LOCK TABLE workerpool.revisions, workerpool.workers IN ACCESS EXCLUSIVE MODE")
         del service_manager.heard[:]
-        while len(service_manager.instants("WATCHDOG")) < 5:
+        while len(service_manager.instants("WATCHDOG")) < 4:
             service_manager.wait_for("WATCHDOG")
         pings = service_manager.instants("WATCHDOG")
-        gaps = [later - earlier for earlier, later in zip(pings, pings[1:], strict=False)]
+        gaps = [later - earlier for earlier, later in pairwise(pings)]
         assert max(gaps) < WATCHDOG, f"the service manager would have killed it: {gaps}"
 
 
 def test_the_status_names_the_workers_and_a_stop_is_announced(
-    tmp_path: Path, service_manager: ServiceManager, database: str
+    tmp_path: Path, service_manager: ServiceManager, database: str, connection: psycopg.Connection
 ) -> None:
     """STATUS= lists the slots with their ages; STOPPING=1 comes with the signal, before the end; the exit code is 0."""
-    with pool(tmp_path, database, str(tmp_path / "notify"), WORKERPOOL_WORKERS="2") as process:
+    with managed(tmp_path, database, str(tmp_path / "notify"), WORKERPOOL_WORKERS="2") as process:
         service_manager.wait_for("READY")
         status = service_manager.wait_for("STATUS")["STATUS"]
         assert status.startswith("Workers healthy: [W1:"), status
         assert "W2:" in status
+        wait_until_idle(connection)
         process.send_signal(signal.SIGTERM)
         assert service_manager.wait_for("STOPPING")["STOPPING"] == "1"
         assert process.wait(LIMIT) == 0
@@ -149,7 +159,7 @@ def test_a_reload_is_announced_and_ends_ready(tmp_path: Path, service_manager: S
     """HUP says RELOADING=1 with the instant, then READY=1 again; with bad settings too, for the old ones go on."""
     settings = tmp_path / "settings.env"
     settings.write_text("WORKERPOOL_WORKERS=2\n")
-    with pool(tmp_path, database, str(tmp_path / "notify"), WORKERPOOL_ENV_FILE=str(settings)) as process:
+    with managed(tmp_path, database, str(tmp_path / "notify"), WORKERPOOL_ENV_FILE=str(settings)) as process:
         service_manager.wait_for("READY")
         for written in ("WORKERPOOL_WORKERS=3\n", "WORKERPOOL_WORKERS=no number\n"):
             settings.write_text(written)
@@ -164,9 +174,9 @@ def test_a_reload_is_announced_and_ends_ready(tmp_path: Path, service_manager: S
 def test_children_do_not_see_the_socket(
     tmp_path: Path, service_manager: ServiceManager, database: str, connection: psycopg.Connection
 ) -> None:
-    """Only the manager may speak: a handler finds neither the socket nor the watchdog's variables in its environment."""
+    """Only the manager may speak: a handler finds neither the socket nor the watchdog's variables."""
     connection.execute("INSERT INTO workerpool.revisions (item_key, payload) VALUES ('page', '{}')")
-    with pool(tmp_path, database, str(tmp_path / "notify")):
+    with managed(tmp_path, database, str(tmp_path / "notify")):
         deadline = time.monotonic() + LIMIT
         row = None
         while row is None and time.monotonic() < deadline:
@@ -181,18 +191,19 @@ def test_an_abstract_address_is_understood(tmp_path: Path, database: str) -> Non
     name = f"workerpool-test-{os.getpid()}"
     manager = ServiceManager(f"\0{name}")
     try:
-        with pool(tmp_path, database, f"@{name}"):
+        with managed(tmp_path, database, f"@{name}"):
             manager.wait_for("READY")
     finally:
         manager.socket.close()
 
 
 def test_a_service_manager_that_is_gone_changes_nothing(
-    tmp_path: Path, service_manager: ServiceManager, database: str
+    tmp_path: Path, service_manager: ServiceManager, database: str, connection: psycopg.Connection
 ) -> None:
     """Telling never blocks and never fails the manager: it goes on when nobody listens any more."""
-    with pool(tmp_path, database, str(tmp_path / "notify"), WATCHDOG_USEC="100000") as process:
+    with managed(tmp_path, database, str(tmp_path / "notify"), WATCHDOG_USEC="100000") as process:
         service_manager.wait_for("READY")
+        wait_until_idle(connection)
         service_manager.socket.close()
         (tmp_path / "notify").unlink()
         process.send_signal(signal.SIGTERM)

@@ -11,10 +11,14 @@ import contextlib
 import fcntl
 import json
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from workerpool.cli.errors import EXIT_CONFIG, Refused
+from workerpool.cli.errors import EXIT_CONFIG, EXIT_REFUSED, Refused
+
+#: Seconds after which a lock that is still taken is a manager's.
+ASKING = 0.3
 
 
 class Home:
@@ -51,6 +55,12 @@ class Home:
         """Return the pid of the living manager of this home, or None."""
         try:
             descriptor = os.open(self.lock, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except PermissionError as error:
+            raise Refused(
+                f"{self.path} belongs to somebody else: whether a pool runs there cannot be seen",
+                EXIT_REFUSED,
+                "run the command as the user who started the pool",
+            ) from error
         except OSError:
             return None
         try:
@@ -63,6 +73,23 @@ class Home:
         return None
 
 
+def _grab(descriptor: int) -> bool:
+    """Take the lock.
+
+    Tries for a moment, because somebody who only asks who is there (`Home.manager`) shares it for an instant.
+    """
+    deadline = time.monotonic() + ASKING
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.01)
+        else:
+            return True
+
+
 @contextlib.contextmanager
 def hold(home: Home) -> Iterator[None]:
     """Be the one manager of *home*; raises Refused (exit 78) with the pid of the one that is there."""
@@ -71,16 +98,14 @@ def hold(home: Home) -> Iterator[None]:
         descriptor = os.open(home.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     except OSError as error:
         raise Refused(f"{home.lock} cannot be opened: {error.strerror}", EXIT_CONFIG) from error
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
+    if not _grab(descriptor):
         pid = os.read(descriptor, 32).decode(errors="replace").strip() or "unknown"
         os.close(descriptor)
         raise Refused(
             f"already running on {home.path}, with pid {pid}",
             EXIT_CONFIG,
             "`workerpool stop` ends it; another pool needs another WORKERPOOL_HOME",
-        ) from error
+        )
     os.ftruncate(descriptor, 0)
     os.write(descriptor, f"{os.getpid()}\n".encode())
     try:

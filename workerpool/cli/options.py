@@ -1,6 +1,7 @@
 """What all verbs have in common: their flags, their settings, and their way to the database.
 
-Owns: the shared flags and the opening of a session. Invariant: a verb is called with settings that were validated as a whole.
+Owns: the shared flags and the opening of a session. Invariant: a verb is called with settings that were validated as a
+whole.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from workerpool import config as configuration
+from workerpool.cli.home import Home
 from workerpool.core.durations import ALLOWED, BadDuration, parse_duration
 
 if TYPE_CHECKING:
@@ -27,7 +29,7 @@ def with_settings(verb: Verb) -> Verb:
     """Give a verb the flags of the database and, as its first argument, the settings they make."""
 
     @click.option("--database-url", metavar="URL", help="The database (WORKERPOOL_DATABASE_URL).")
-    @click.option("--home", type=click.Path(), help="Embedded data and run files (WORKERPOOL_HOME).")
+    @click.option("--home", type=click.Path(readable=False), help="Embedded data and run files (WORKERPOOL_HOME).")
     @click.option("--schema", metavar="NAME", help="The schema in the database (WORKERPOOL_SCHEMA).")
     @functools.wraps(verb)
     def wired(database_url: str | None, home: str | None, schema: str | None, **rest: Any) -> Any:
@@ -46,14 +48,20 @@ def with_json(verb: Verb) -> Verb:
 
 
 @contextmanager
-def session(settings: configuration.Settings, role: str, *, migrated: bool = True) -> Iterator[Session]:
-    """Open a session on the database of *settings*, an embedded one with its server; *migrated* asks for the right schema version."""
+def session(
+    settings: configuration.Settings, role: str, *, migrated: bool = True, migrating: bool = True
+) -> Iterator[Session]:
+    """Open a session on the database of *settings*, an embedded one with its server.
+
+    *migrated* asks for the right schema version, *migrating* brings an embedded database there first.
+    """
     from workerpool.client import address
     from workerpool.store.session import Session
 
     if settings.database_url is None and not (settings.home / "postgres" / "data").exists():
+        Home(settings.home).make()
         click.echo(f"workerpool: making a database in {settings.home} (WORKERPOOL_HOME)", err=True)
-    with address(settings) as url, Session(url, settings.db_schema, role) as opened:
+    with address(settings, migrating=migrating) as url, Session(url, settings.db_schema, role) as opened:
         if migrated:
             opened.require()
         yield opened
@@ -87,6 +95,15 @@ class Instant(click.ParamType[datetime]):
             return parse_instant(str(value))
         except ValueError as error:
             self.fail(str(error), param, ctx)
+
+
+class RevisionId(click.IntRange):
+    """The id of a revision on the command line."""
+
+    name = "revision id"
+
+    def __init__(self) -> None:
+        super().__init__(min=1, max=2**63 - 1)
 
 
 INSTANTS = "an instant such as 2026-01-31T09:00, 2026-01-31T09:00:00Z, or +10m (from now)"

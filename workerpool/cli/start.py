@@ -11,7 +11,7 @@ import signal
 import socket
 import sys
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,17 +45,19 @@ class Wiring:
     until_empty: bool
 
 
+def with_every_setting(verb: Callable[..., Any]) -> Callable[..., Any]:
+    """Give *verb* a flag for each setting but the secrets: what stands in arguments, everybody on the host can read."""
+    for name, field in reversed(config.Settings.model_fields.items()):
+        if name not in {"api_token", "webhook_secret"}:
+            flag = name.removeprefix("db_").replace("_", "-")
+            told = f"{field.description} (WORKERPOOL_{flag.replace('-', '_').upper()})."
+            verb = click.option(f"--{flag}", name.removeprefix("db_"), metavar="VALUE", help=told)(verb)
+    return verb
+
+
 @click.command()
-@click.option("--workers", type=int, help="Worker processes (WORKERPOOL_WORKERS).")
-@click.option("--http", help="Where the API listens, or `off` (WORKERPOOL_HTTP).")
 @click.option("--until-empty", is_flag=True, help="Stop when nothing is pending or processing: the form for cron.")
-@click.option("--database-url", help="The database (WORKERPOOL_DATABASE_URL).")
-@click.option("--home", type=click.Path(), help="Embedded data and run files (WORKERPOOL_HOME).")
-@click.option("--handlers", help="Modules with handlers, comma separated (WORKERPOOL_HANDLERS).")
-@click.option("--command", help="Command line of the default handler (WORKERPOOL_COMMAND).")
-@click.option("--env-file", type=click.Path(), help="Settings of less weight than the environment; read again at HUP.")
-@click.option("--log-level", help="debug, info, warning or error (WORKERPOOL_LOG_LEVEL).")
-@click.option("--log-format", help="auto, console or json (WORKERPOOL_LOG_FORMAT).")
+@with_every_setting
 def start(until_empty: bool, **flags: Any) -> None:
     """Process revisions until a signal ends it: TERM or Ctrl-C gracefully, QUIT quickly."""
     given = {name: value for name, value in flags.items() if value is not None}
@@ -121,7 +123,8 @@ def pool_spec(settings: config.Settings, wiring: Wiring) -> PoolSpec:
     if settings.database_url is None:
         server = embedded.Server(settings.home, settings.db_schema)
         services.insert(0, ChildSpec("postgres", Stage.POSTGRES, tuple(server.argv())))
-    hidden = {"WORKERPOOL_DATABASE_URL", "WORKERPOOL_API_TOKEN", "WORKERPOOL_WEBHOOK_SECRET", "NOTIFY_SOCKET"}
+    hidden = {"WORKERPOOL_DATABASE_URL", "WORKERPOOL_API_TOKEN", "WORKERPOOL_WEBHOOK_SECRET"}
+    hidden |= {"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"}
     return PoolSpec(
         services=tuple(services),
         worker=lambda number: _worker(settings, wiring, number),

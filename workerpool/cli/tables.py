@@ -1,6 +1,7 @@
 """How answers look: tables in colour on a terminal, plain aligned text when piped, JSON on request.
 
-Owns: the writing of values for people and for programs. Does not own: what is shown. Invariant: nothing that comes from the database can
+Owns: the writing of values for people and for programs. Does not own: what is shown. Invariant: nothing that comes
+from the database can
 command the terminal: control characters are shown, not sent.
 """
 
@@ -90,6 +91,11 @@ def length(seconds: float | None) -> str:
     return f"{whole}s"
 
 
+def counted(count: int, noun: str) -> str:
+    """Return a number with its noun: 1 item, 2 items."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 def size(count: int | None) -> str:
     """Return a number of bytes for people."""
     if count is None:
@@ -145,7 +151,8 @@ def log_line(row: dict[str, Any], *, with_revision: bool) -> str:
     """Return one line of an execution log for people."""
     at = row["at"].astimezone().strftime("%H:%M:%S.%f")[:-3]
     whose = f"revision {row['revision_id']} " if with_revision else ""
-    data = {key: value for key, value in (row["data"] or {}).items() if value is not None} if row["data"] else {}
-    tail = "  " + " ".join(f"{key}={printable(value)}" for key, value in data.items()) if data else ""
+    data = row["data"] if isinstance(row["data"], dict) else {"data": row["data"]}
+    known = " ".join(f"{key}={printable(value)}" for key, value in data.items() if value is not None)
+    tail = f"  {known}" if known else ""
     message = safe(row["message"])
     return f"{at} {whose}attempt {row['attempt']} {paint(row['level'].ljust(7))} {message}{click.style(tail, dim=True)}"

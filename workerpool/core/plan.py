@@ -20,6 +20,8 @@ class Stage(IntEnum):
     PREPARE = 1
     KEEPER = 2
     WORKER = 3
+    CHECK = 4
+    """Tries a new configuration before anything is replaced; nobody waits for it."""
 
 
 State = Literal["waiting", "starting", "ready", "finished", "gave_up"]
@@ -29,8 +31,9 @@ Why = Literal["late", "timeout", "stopped", "stop"]
 BOOT_LIMIT = 30.0
 #: Seconds from a time limit, at which the handler is asked, to the kill of its process.
 HARD_AFTER = 2.0
-#: Seconds, after the grace, at which each rung of the stop begins: abort, kill workers, kill the keeper, kill postgres.
-KILL_WORKERS, KILL_KEEPER, KILL_POSTGRES = 2.0, 3.7, 4.5
+#: Seconds, after the grace, at which each rung of the stop begins: abort, kill workers, kill the keeper, kill
+#: postgres, leave whatever is still there.
+KILL_WORKERS, KILL_KEEPER, KILL_POSTGRES, LAST_MOMENT = 2.0, 3.7, 4.5, 4.8
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +67,6 @@ class Pool:
     lease: float
     stopping_since: float | None = None
     quick: bool = False
-    leave_with: int | None = None
-    """The code of a run that is over for a reason of its own; the children are stopped first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +110,14 @@ def plan(pool: Pool, now: float) -> tuple[Action, ...]:
     """Return what to do now; nothing where all is as it should be."""
     if pool.stopping_since is None:
         return tuple(_keep_going(pool, now))
-    return tuple(_stop(pool, now, pool.stopping_since))
+    return tuple(_stop(pool, now))
+
+
+def end_of_grace(pool: Pool) -> float:
+    """Return the instant at which a stop stops being kind; never: no stop was asked for."""
+    if pool.stopping_since is None:
+        return float("inf")
+    return pool.stopping_since + (0.0 if pool.quick else pool.grace)
 
 
 def _keep_going(pool: Pool, now: float) -> Iterator[Action]:
@@ -117,18 +125,22 @@ def _keep_going(pool: Pool, now: float) -> Iterator[Action]:
         if child.state == "waiting" and child.wanted and now >= child.start_at and _may_start(pool, child):
             yield Start(child.name)
         elif child.alive and not child.killed:
-            if (
-                child.state == "starting"
-                and child.stage in {Stage.KEEPER, Stage.WORKER}
-                and now - child.since > BOOT_LIMIT
-            ):
-                yield Kill(child.name, "late")
-            elif child.deadline is not None and now > child.deadline + HARD_AFTER:
-                yield Kill(child.name, "timeout")
-            elif child.stopped_for >= pool.lease:
-                yield Kill(child.name, "stopped")
+            why = _overdue(pool, child, now)
+            if why is not None:
+                yield Kill(child.name, why)
             elif not child.wanted and not child.asked:
                 yield Ask(child.name)
+
+
+def _overdue(pool: Pool, child: Child, now: float) -> Why | None:
+    """Return why *child* may not live any longer, whether the pool is stopping or not."""
+    if child.state == "starting" and child.stage >= Stage.KEEPER and now - child.since > BOOT_LIMIT:
+        return "late"
+    if child.deadline is not None and now > child.deadline + HARD_AFTER:
+        return "timeout"
+    # A keeper that is stopped renews nobody: it goes before the leases do.
+    patience = {Stage.KEEPER: pool.lease / 3, Stage.WORKER: pool.lease}.get(child.stage)
+    return "stopped" if patience is not None and child.stopped_for >= patience else None
 
 
 def _may_start(pool: Pool, child: Child) -> bool:
@@ -137,19 +149,21 @@ def _may_start(pool: Pool, child: Child) -> bool:
     return all(other.state == "finished" for other in pool.children if other.stage == Stage.PREPARE)
 
 
-def _stop(pool: Pool, now: float, since: float) -> Iterator[Action]:
+def _stop(pool: Pool, now: float) -> Iterator[Action]:
     alive = [child for child in pool.children if child.alive]
-    if not alive:
+    end = end_of_grace(pool)
+    if not alive or now >= end + LAST_MOMENT:
         yield Leave()
         return
-    end_of_grace = since if pool.quick else since + pool.grace
-    stage = max(child.stage for child in alive)
+    stage = max(child.stage for child in alive if child.stage != Stage.CHECK or len(alive) == 1)
     for child in alive:
-        if child.killed or (child.stage != stage and child.stage != Stage.PREPARE):
+        if child.killed or (child.stage != stage and child.stage not in {Stage.PREPARE, Stage.CHECK}):
             continue
-        if now >= end_of_grace + _last_moment(child.stage):
+        if child.stage == Stage.CHECK or now >= end + _last_moment(child.stage):
             yield Kill(child.name, "stop")
-        elif child.stage == Stage.WORKER and now >= end_of_grace and not child.aborted:
+        elif (why := _overdue(pool, child, now)) is not None:
+            yield Kill(child.name, why)
+        elif child.stage == Stage.WORKER and now >= end and not child.aborted:
             yield Abort(child.name)
         elif not child.asked:
             yield Ask(child.name)
@@ -159,10 +173,10 @@ def _last_moment(stage: Stage) -> float:
     match stage:
         case Stage.WORKER:
             return KILL_WORKERS
-        case Stage.KEEPER | Stage.PREPARE:
-            return KILL_KEEPER
         case Stage.POSTGRES:
             return KILL_POSTGRES
+        case _:
+            return KILL_KEEPER
 
 
 def next_moment(pool: Pool, now: float) -> float:
@@ -174,6 +188,6 @@ def next_moment(pool: Pool, now: float) -> float:
     moments += [child.deadline + HARD_AFTER for child in pool.children if child.deadline is not None]
     moments += [child.since + BOOT_LIMIT for child in pool.children if child.state == "starting"]
     if pool.stopping_since is not None:
-        end = pool.stopping_since + (0.0 if pool.quick else pool.grace)
-        moments += [end, end + KILL_WORKERS, end + KILL_KEEPER, end + KILL_POSTGRES]
+        end = end_of_grace(pool)
+        moments += [end, *(end + rung for rung in (KILL_WORKERS, KILL_KEEPER, KILL_POSTGRES, LAST_MOMENT))]
     return min([1.0, *(moment - now + 0.001 for moment in moments if moment > now)])

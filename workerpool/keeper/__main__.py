@@ -24,13 +24,15 @@ from workerpool.keeper.flock import Flock
 from workerpool.keeper.waker import Waker
 from workerpool.link.board import Board
 from workerpool.link.channel import Channel
-from workerpool.link.tether import RUN, sweep
+from workerpool.link.tether import RUN, outlive, sweep
 from workerpool.store.ear import Ear
 from workerpool.store.line import Line, LineLost, StatementRefused
 
 log = logs.get("keeper")
 LOOK_EVERY = 1.0
 HEAL_EVERY = 15.0
+#: Seconds until a death that could not be settled is tried again.
+BURY_AGAIN = 2.0
 
 
 class Keeper:
@@ -47,13 +49,14 @@ class Keeper:
         self._stopping_since: float | None = None
         self._due_at = float("inf")
         self._timers: dict[str, float] = {}
+        self._bury_at = 0.0
 
     def run(self) -> int:
         """Keep until the manager says stop, or is gone."""
         while True:
             self._listen()
             if self._channel.closed:
-                return self._manager_died()
+                return end_with_manager(self._brief.run_id)
             if self._stopping_since is not None and self._may_leave():
                 return 0 if not self._flock.deaths else 5
             if not self._connected and time.monotonic() >= self._retry_at:
@@ -69,6 +72,7 @@ class Keeper:
     def _listen(self) -> None:
         watched = [self._channel.fileno(), *([self._ear.fileno()] if self._connected else [])]
         ready, _, _ = select.select(watched, [], [], self._patience())
+        self._channel.flush()
         if self._channel.fileno() in ready:
             for message in self._channel.receive():
                 self._hear(message)
@@ -97,14 +101,16 @@ class Keeper:
         now = time.monotonic()
         if not self._connected:
             return max(0.0, min(0.5, self._retry_at - now))
-        if self._flock.deaths or self._stopping_since is not None:
+        if self._stopping_since is not None:
             return 0.01
-        nearest = min([*self._timers.values(), self._due_at], default=now)
+        nearest = min([*self._timers.values(), self._due_at, *([self._bury_at] if self._flock.deaths else [])])
         return max(0.0, min(1.0, nearest - now))
 
     def _connect(self) -> None:
         try:
             self._line.open()
+            # Somebody's lock must not keep the keeper from renewing: it waits for none longer than a part of a beat.
+            self._line.call("patience", seconds=min(1.0, self._brief.heartbeat / 3))
             self._ear.open()
         except (LineLost, StatementRefused) as error:
             self._lose(error)
@@ -115,12 +121,13 @@ class Keeper:
         self._timers = {
             "beat": now,
             "look": now,
-            "unhandled": now + min(self._brief.unhandled_after, 1.0),
+            # The same holds for the workers of other hosts: they have as long to be seen again.
+            "unhandled": now + self._brief.unhandled_after,
             "heal": now + HEAL_EVERY * random.random(),
             # After an outage the living had no chance to be renewed: nobody is rescued for a whole lease (R17).
             "rescue": now + lease,
         }
-        self._channel.send("connected")
+        self._bury_at = now
         log.info("keeper.connected")
 
     def _lose(self, error: BaseException) -> None:
@@ -133,22 +140,30 @@ class Keeper:
         self._wait = min(2.0, self._wait * 2)
 
     def _work(self) -> None:
-        for death in list(self._flock.deaths):
-            dead.bury(death, self._line, self._brief.max_crashes)
-            self._flock.deaths.remove(death)
-            self._channel.send("buried", worker=death.worker_id)
         brief = self._brief
         self._every("beat", brief.heartbeat, self._beat)
+        if self._flock.deaths and time.monotonic() >= self._bury_at:
+            self._bury()
         self._every("look", LOOK_EVERY, self._look)
-        self._every("unhandled", max(1.0, brief.unhandled_after / 4), lambda: duties.fail_unhandled(brief, self._line))
-        self._every(
-            "rescue", max(0.5, brief.lease / 6), lambda: dead.rescue(self._line, brief.lease, brief.max_crashes)
-        )
+        self._every("unhandled", max(1.0, brief.unhandled_after / 4), self._fail_unhandled)
+        self._every("rescue", max(0.5, brief.lease / 6), self._rescue)
         self._every("heal", HEAL_EVERY, self._tidy)
         if time.monotonic() >= self._due_at:
             self._due_at = float("inf")
             self._waker.wake(1)
             self._timers["look"] = time.monotonic() + 0.002
+
+    def _bury(self) -> None:
+        # One that somebody's lock keeps from being settled must not keep the others, nor the renewing of leases.
+        for death in list(self._flock.deaths):
+            try:
+                dead.bury(death, self._line, self._brief.max_crashes)
+            except StatementRefused as error:
+                log.warning("duty.failed", duty="bury", worker=death.worker_id, error=str(error))
+                self._bury_at = time.monotonic() + BURY_AGAIN
+                continue
+            self._flock.deaths.remove(death)
+            self._channel.send("buried", worker=death.worker_id)
 
     def _every(self, name: str, seconds: float, duty: Callable[[], object]) -> None:
         if time.monotonic() >= self._timers[name]:
@@ -161,6 +176,14 @@ class Keeper:
         if self._flock.known:
             dead.release_strays(self._flock, self._line, self._brief.manager_id)
         self._ear.check()
+
+    def _rescue(self) -> None:
+        dead.rescue(self._line, self._brief.lease, self._brief.max_crashes, self._flock)
+
+    def _fail_unhandled(self) -> None:
+        # A worker that is still importing its handlers may have the one that is missed.
+        if self._flock.has_spoken:
+            duties.fail_unhandled(self._brief, self._line)
 
     def _look(self) -> None:
         idle = self._waker.idle()
@@ -182,28 +205,29 @@ class Keeper:
         assert self._stopping_since is not None
         return not self._flock.deaths or time.monotonic() - self._stopping_since > 1.0
 
-    def _manager_died(self) -> int:
-        sweep(RUN, self._brief.run_id, seconds=1.5)
-        return 0
+
+def end_with_manager(run_id: str) -> int:
+    """Kill whatever a dead manager left behind (R26); returns the exit code."""
+    sweep(RUN, run_id, seconds=1.5)
+    return 0
 
 
 def main() -> int:
     """Be the keeper until the manager stops or is gone; returns the exit code."""
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
-        signal.signal(
-            number, signal.SIG_IGN
-        )  # the manager speaks over the channel; the end of the channel is its death
+        # The manager speaks over the channel; the end of the channel is its death.
+        signal.signal(number, signal.SIG_IGN)
     channel, board = Channel.inherited(), Board.inherited()
-    while not channel.closed:
-        select.select([channel.fileno()], [], [])
-        for message in channel.receive():
-            if message.pop("kind") == "brief":
-                brief = from_message(KeeperBrief, message)
-                logs.configure(brief.log_level, brief.log_format, file=Path(brief.log_file) if brief.log_file else None)  # type: ignore[arg-type]
-                setproctitle.setproctitle("workerpool: keeper")
-                channel.send("ready")
-                return Keeper(brief, channel, board).run()
-    return 0
+    message = channel.brief()
+    if message is None:
+        return 0
+    brief = from_message(KeeperBrief, message)
+    logs.configure(brief.log_level, brief.log_format, file=Path(brief.log_file) if brief.log_file else None)  # type: ignore[arg-type]
+    setproctitle.setproctitle("workerpool: keeper")
+    # A database that hangs keeps the loop from its channel; the manager's death must be seen all the same.
+    outlive(os.getppid(), lambda: os._exit(end_with_manager(brief.run_id)))
+    channel.send("ready")
+    return Keeper(brief, channel, board).run()
 
 
 if __name__ == "__main__":

@@ -14,10 +14,11 @@ from workerpool.core import outcome as verdicts
 from workerpool.core.outcome import Outcome
 from workerpool.core.revision import DEFAULT_MAX_ATTEMPTS, Tries
 from workerpool.keeper.flock import Death, Flock
-from workerpool.store.line import Line
+from workerpool.store.line import Line, StatementRefused
 
 log = logs.get("keeper")
 RESCUES_A_SWEEP = 20
+REFUSALS_A_SWEEP = 2
 
 
 def bury(death: Death, line: Line, max_crashes: int) -> None:
@@ -48,13 +49,15 @@ def _judge(death: Death, row: Sequence[Any], max_crashes: int) -> Outcome:
 
 
 def release_strays(flock: Flock, line: Line, manager_id: str) -> int:
-    """Give back what the database ascribes to processes of our manager that are not alive.
+    """Give back what the database ascribes to processes of our manager that are not alive (R19).
 
-    Claims whose answer was lost (R19).
+    Only what was seen so at the last look too: news of a process that has just started, or died, may be on its way.
     """
     waiting = {death.worker_id for death in flock.deaths}
     rows = line.call("held_by", worker=None, manager=f"{manager_id}/")
-    strays = [verdicts.released(row[0], row[1]) for row in rows if row[2] not in flock.living and row[2] not in waiting]
+    found = {(row[0], row[1]) for row in rows if row[2] not in flock.living and row[2] not in waiting}
+    strays = [verdicts.released(revision, token) for revision, token in found & flock.strays]
+    flock.strays = frozenset(found)
     for start in range(0, len(strays), 60):
         line.settle(strays[start : start + 60])
     if strays:
@@ -62,15 +65,30 @@ def release_strays(flock: Flock, line: Line, manager_id: str) -> int:
     return len(strays)
 
 
-def rescue(line: Line, lease: float, max_crashes: int) -> int:
-    """Take back claims whose lease ran out, a bounded number; returns how many. Each counts as a crash."""
+def rescue(line: Line, lease: float, max_crashes: int, flock: Flock) -> int:
+    """Take back claims whose lease ran out, a bounded number; returns how many. Each counts as a crash.
+
+    A living worker of ours keeps its claim: its renewal was kept out by somebody's lock.
+    """
+    ours = {sheep.worker_id for sheep in flock.renewable(lease)}
     rows = line.call("expired", lease=f"{lease} seconds", how_many=RESCUES_A_SWEEP)
-    taken = 0
+    random.shuffle(rows)  # those that somebody has locked must not stand before the others for ever
+    taken = refused = 0
     for revision, token, worker, attempt, most, crashes in rows:
+        if refused >= REFUSALS_A_SWEEP:
+            break
+        if worker in ours:
+            continue
         tries = Tries(attempt, most or DEFAULT_MAX_ATTEMPTS, crashes, max_crashes)
         told = f"its lease ran out: nobody renewed it for worker {worker}"
         outcome = verdicts.crashed(revision, token, tries, told, random.random())
-        if line.settle([outcome], only_expired=True):
+        try:
+            written = line.settle([outcome], only_expired=True)
+        except StatementRefused as error:
+            refused += 1
+            log.warning("duty.failed", duty="rescue", revision_id=revision, error=str(error))
+            continue
+        if written:
             taken += 1
             log.warning("revision.rescued", revision_id=revision, worker=worker)
     return taken

@@ -47,6 +47,8 @@ class Flock:
 
     living: dict[str, Sheep] = field(default_factory=dict)
     deaths: list[Death] = field(default_factory=list)
+    strays: frozenset[tuple[int, UUID]] = frozenset()
+    """Claims that nobody living had at the last look."""
     known: bool = False
     """The manager has told everything once: before that, an unknown worker is not a dead one."""
 
@@ -67,6 +69,11 @@ class Flock:
                     self.deaths.append(_death(message))
             case "synced":
                 self.known = True
+
+    @property
+    def has_spoken(self) -> bool:
+        """Tell whether there are workers, and each has said what it can do."""
+        return self.known and bool(self.living) and all(sheep.handlers for sheep in self.living.values())
 
     def renewable(self, lease: float) -> list[Sheep]:
         """Return the workers whose leases are to be lengthened: alive, and not stopped for a whole lease (R20)."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import random
-import select
 import time
 from pathlib import Path
 
@@ -19,7 +18,7 @@ from workerpool.core.outcome import released
 from workerpool.link import tether
 from workerpool.link.channel import Channel
 from workerpool.store import failures, migrate
-from workerpool.store.line import Line, LineLost
+from workerpool.store.line import Line, LineLost, StatementRefused
 
 log = logs.get("prepare")
 EXIT_NO_DATABASE, EXIT_CONFIG = 69, 78
@@ -28,15 +27,12 @@ EXIT_NO_DATABASE, EXIT_CONFIG = 69, 78
 def main() -> int:
     """Make everything ready once; returns the exit code."""
     tether.die_with_parent(os.getppid())
-    channel = Channel.inherited()
-    while not channel.closed:
-        select.select([channel.fileno()], [], [])
-        for message in channel.receive():
-            if message.pop("kind") == "brief":
-                brief = from_message(PrepareBrief, message)
-                logs.configure(brief.log_level, brief.log_format, file=Path(brief.log_file) if brief.log_file else None)  # type: ignore[arg-type]
-                return prepare(brief)
-    return 0
+    message = Channel.inherited().brief()
+    if message is None:
+        return 0
+    brief = from_message(PrepareBrief, message)
+    logs.configure(brief.log_level, brief.log_format, file=Path(brief.log_file) if brief.log_file else None)  # type: ignore[arg-type]
+    return prepare(brief)
 
 
 def prepare(brief: PrepareBrief) -> int:
@@ -82,11 +78,16 @@ def _release(brief: PrepareBrief) -> None:
     line = Line(brief.url, brief.schema, "prepare")
     line.open()
     for manager in brief.dead_managers:
-        rows = line.call("held_by", worker=None, manager=f"{manager}/")
-        for start in range(0, len(rows), 60):
-            line.settle([released(row[0], row[1]) for row in rows[start : start + 60]])
-        if rows:
-            log.info("revision.released", count=len(rows), why=f"manager {manager} is dead")
+        count = 0
+        while rows := line.call("held_by", worker=None, manager=f"{manager}/")[:60]:
+            try:
+                count += len(line.settle([released(row[0], row[1]) for row in rows]))
+            except StatementRefused as error:
+                if not error.passing:
+                    raise
+                log.warning("duty.failed", duty="release", manager=manager, error=str(error))
+        if count:
+            log.info("revision.released", count=count, why=f"manager {manager} is dead")
     line.close()
 
 

@@ -10,8 +10,11 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import select
 import signal
+import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 RUN = "WORKERPOOL_RUN"
@@ -69,6 +72,33 @@ def sweep(variable: str, value: str, *, spare: frozenset[int] = frozenset(), sec
         if not pids or time.monotonic() > deadline:
             return len(killed)
         time.sleep(0.01)
+
+
+def reap_strangers(own: frozenset[int]) -> None:
+    """Reap dead processes that the kernel gave to this one (as the first process of a container), never *own*."""
+    while True:
+        try:
+            dead = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        except ChildProcessError:
+            return
+        if dead is None or dead.si_pid in own:
+            return
+        os.waitpid(dead.si_pid, os.WNOHANG)
+
+
+def outlive(parent: int, then: Callable[[], object]) -> None:
+    """Call *then*, on a thread of its own, when *parent* is dead, whatever this process is waiting for."""
+    try:
+        handle = os.pidfd_open(parent)
+    except ProcessLookupError:
+        then()
+        return
+
+    def watch() -> None:
+        select.select([handle], [], [])
+        then()
+
+    threading.Thread(target=watch, name="outlive", daemon=True).start()
 
 
 def marked_among(pids: tuple[int, ...], variable: str, value: str) -> list[int]:

@@ -12,6 +12,7 @@ import signal
 import subprocess
 from collections.abc import Mapping
 
+from workerpool.core.plan import Stage
 from workerpool.link import board as boards
 from workerpool.link import channel as channels
 from workerpool.link.board import Board
@@ -29,40 +30,43 @@ class Process:
         self.spec, self.generation = spec, generation
         self.channel: Channel | None = None
         self.output: int | None = None
-        descriptors = [*spec.descriptors]
-        variables = {**environment, **spec.environment}
-        theirs = None
+        self.pidfd = -1
+        inherited: list[int] = []
+        try:
+            self._spawn(board, {**environment, **spec.environment}, inherited)
+        except OSError:
+            self.close()
+            raise
+        finally:
+            for descriptor in inherited:
+                os.close(descriptor)
+
+    def _spawn(self, board: Board, variables: dict[str, str], inherited: list[int]) -> None:
+        spec, write_end = self.spec, None
+        passed = [*spec.descriptors]
         if spec.brief is not None:
             self.channel, theirs = channels.pair()
-            descriptors += [theirs.fileno(), board.descriptor]
-            variables |= {channels.VARIABLE: str(theirs.fileno()), boards.VARIABLE: str(board.descriptor)}
-        write_end = log_end = None
+            inherited.append(theirs.detach())
+            variables |= {channels.VARIABLE: str(inherited[-1]), boards.VARIABLE: str(board.descriptor)}
+            passed.append(board.descriptor)
         if spec.board_slot is not None:  # a worker: what its handlers write past Python is read here
             self.output, write_end = os.pipe2(os.O_CLOEXEC)
             os.set_blocking(self.output, False)
-            log_end = os.dup(2)
-            descriptors.append(log_end)
-            variables[LOG_DESCRIPTOR] = str(log_end)
-        try:
-            self._popen = subprocess.Popen(
-                spec.argv,
-                env=variables,
-                stdin=subprocess.DEVNULL,
-                stdout=write_end if write_end is not None else None,
-                stderr=write_end if write_end is not None else None,
-                pass_fds=descriptors,
-                close_fds=True,
-            )
-        finally:
-            if theirs is not None:
-                theirs.close()
-            for end in (write_end, log_end):
-                if end is not None:
-                    os.close(end)
+            inherited += [write_end, os.dup(2)]
+            variables[LOG_DESCRIPTOR] = str(inherited[-1])
+        self._popen = subprocess.Popen(
+            spec.argv,
+            env=variables,
+            stdin=subprocess.DEVNULL,
+            stdout=write_end,
+            stderr=write_end,
+            pass_fds=[*passed, *(descriptor for descriptor in inherited if descriptor != write_end)],
+            close_fds=True,
+        )
         self.pid = self._popen.pid
         self.pidfd = os.pidfd_open(self.pid)
         if self.channel is not None and spec.brief is not None:
-            self.channel.send("brief", **spec.brief(generation))
+            self.channel.send("brief", **spec.brief(self.generation))
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal; a process that is gone is no error."""
@@ -71,22 +75,40 @@ class Process:
         except ProcessLookupError:
             return
 
+    def ask(self) -> None:
+        """Ask it to end after what it is doing."""
+        if self.channel is None:
+            self.signal(signal.SIGINT)  # postgres: a fast shutdown
+        elif self.spec.stage == Stage.PREPARE:
+            self.signal(signal.SIGTERM)
+        else:
+            self.channel.send("stop")
+
+    def abort(self) -> None:
+        """Ask it to end at once."""
+        self.signal(signal.SIGQUIT)
+
+    def kill(self) -> None:
+        """End it; a database is at least told to leave at once."""
+        self.signal(signal.SIGQUIT if self.spec.stage == Stage.POSTGRES else signal.SIGKILL)
+
     def ended(self) -> int | None:
         """Return the exit status (negative: the signal that killed it), or None while it runs."""
         return self._popen.poll()
 
-    def read_output(self) -> bytes:
-        """Return what is there of the child's output."""
+    def read_output(self) -> bytes | None:
+        """Return what is there of the child's output; None: nothing, and nobody could write to it any more."""
         if self.output is None:
             return b""
         try:
-            return os.read(self.output, READ_AT_ONCE)
+            return os.read(self.output, READ_AT_ONCE) or None
         except BlockingIOError:
             return b""
 
     def close(self) -> None:
         """Close every descriptor of an ended child."""
-        os.close(self.pidfd)
+        if self.pidfd >= 0:
+            os.close(self.pidfd)
         if self.channel is not None:
             self.channel.close()
         if self.output is not None:

@@ -1,71 +1,84 @@
 """The manager's loop: one wait, facts, a plan, actions.
 
-Owns: the run of a pool from its first child to its exit code. Invariant: a death is told to the keeper until the
-keeper has answered
-(R21), and what a dead worker's handler left behind is killed before its place is filled again.
+Owns: the run of a pool from its first child to its exit code. Does not own: which workers there are (``crew``), what
+the keeper must know (``news``), what a place's past means (``slot``). Invariant: what a dead worker's handler left
+behind is killed before its place is filled again.
 """
 
 from __future__ import annotations
 
 import os
-import selectors
-import signal
 import time
 from collections.abc import Callable
-from typing import Any, assert_never
+from typing import assert_never
 
 from workerpool import logs
-from workerpool.core.plan import Abort, Action, Ask, Kill, Leave, Pool, Stage, Start, next_moment, plan
+from workerpool.core import plan as plans
+from workerpool.core.plan import Abort, Action, Ask, Kill, Leave, Pool, Stage, Start
 from workerpool.link.board import Board
 from workerpool.link.channel import Message
 from workerpool.link.tether import RUN, WORKER, sweep
+from workerpool.manager import health, signals
 from workerpool.manager.child import Process
+from workerpool.manager.crew import Crew
+from workerpool.manager.news import News
 from workerpool.manager.notify import Notifier
-from workerpool.manager.output import OutputLines
-from workerpool.manager.slot import EXIT_ABORTED, EXIT_HANDLERS, End, Slot
+from workerpool.manager.output import OutputLines, drain
+from workerpool.manager.slot import EXIT_ABORTED, EXIT_BOOT, EXIT_CONFIG, EXIT_HANDLERS, Slot
 from workerpool.manager.spec import PoolSpec
+from workerpool.manager.watch import Watch
 
 log = logs.get("manager")
 HEALTH_EVERY = 60.0
-EXIT_BOOT, EXIT_INCOMPLETE, EXIT_GAVE_UP = 3, 5, 75
+EXIT_INCOMPLETE, EXIT_GAVE_UP = 5, 75
+SWEEP_LIMIT = 0.5
+#: Bytes of a dead worker's output that are still read: somebody else may hold its pipe and write on.
+LAST_WORDS = 1 << 20
 
 
 class Manager:
     """Runs one pool."""
 
     def __init__(self, spec: PoolSpec, board: Board, notifier: Notifier, reload: Callable[[], PoolSpec | None]) -> None:
-        self.spec, self._board, self._notifier, self._reload = spec, board, notifier, reload
+        self._board, self._notifier = board, notifier
         self.slots = {child.name: Slot(child) for child in spec.services}
-        self._deaths: dict[str, dict[str, Any]] = {}
-        self._selector = selectors.DefaultSelector()
+        self._crew = Crew(spec, self.slots, board, reload)
+        self._news = News(spec.manager_id, self.slots.values)
+        self._output = OutputLines(lambda kind, **fields: self._news.tell(kind, keep=False, **fields))
+        self._watch = Watch()
         self._stopping_since: float | None = None
         self._quick = False
         self._code = 0
         self._ready = False
         self._health_at = 0.0
-        self._output = OutputLines(self._tell_keeper)
-        self.resize(spec.workers)
+        self._second = 0.0
+
+    @property
+    def spec(self) -> PoolSpec:
+        """The run as it is configured now."""
+        return self._crew.spec
+
+    @property
+    def is_stopping(self) -> bool:
+        """Tell whether a stop was asked for."""
+        return self._stopping_since is not None
 
     # -- the loop ----------------------------------------------------------------------------------------------------
 
-    def run(self, signals: int) -> int:
-        """Run until everything is over; *signals* is the descriptor that signal numbers are read from.
-
-        Returns the exit code.
-        """
-        self._selector.register(signals, selectors.EVENT_READ, self._hear_signals)
+    def run(self, descriptor: int) -> int:
+        """Run until everything is over; signal numbers are read from *descriptor*. Returns the exit code."""
+        self._watch.add(descriptor, lambda: signals.obey(self, descriptor))
         log.info("manager.started", manager=self.spec.manager_id, workers=self.spec.workers, pid=os.getpid())
         while True:
             now = time.monotonic()
             pool = self._facts(now)
-            actions = plan(pool, now)
+            actions = plans.plan(pool, now)
             if Leave() in actions:
                 return self._leave()
             for action in actions:
                 self._do(action, now)
             self._report(now)
-            for key, _ in self._selector.select(0 if actions else self._patience(pool, now)):
-                key.data(key.fd)
+            self._watch.wait(0 if actions else self._patience(pool, now))
 
     def _facts(self, now: float) -> Pool:
         children = tuple(slot.facts(self._board, now) for slot in self.slots.values())
@@ -74,7 +87,7 @@ class Manager:
     def _patience(self, pool: Pool, now: float) -> float:
         # Deadlines stand in shared memory and nobody announces them: while somebody works, look four times a second.
         busy = any(child.deadline is not None for child in pool.children)
-        return min(next_moment(pool, now), 0.25 if busy else 1.0, self._notifier.interval or 1.0)
+        return min(plans.next_moment(pool, now), 0.25 if busy else 1.0, self._notifier.interval or 1.0)
 
     def _do(self, action: Action, now: float) -> None:
         match action:
@@ -85,22 +98,26 @@ class Manager:
             case Abort(name):
                 slot = self.slots[name]
                 slot.aborted = slot.asked = True
-                self._code = EXIT_INCOMPLETE
+                self._note(EXIT_INCOMPLETE)
                 log.warning("child.asked", child=name, how="abort")
                 if slot.process is not None:
-                    slot.process.signal(signal.SIGQUIT)
+                    slot.process.abort()
             case Kill(name, why):
                 slot = self.slots[name]
                 slot.killed = why
-                if why == "stop":
-                    self._code = EXIT_INCOMPLETE
+                if why == "stop" and slot.spec.stage != Stage.CHECK:
+                    self._note(EXIT_INCOMPLETE)
                 log.warning("child.killed", child=name, why=why)
                 if slot.process is not None:
-                    slot.process.signal(signal.SIGQUIT if slot.spec.stage == Stage.POSTGRES else signal.SIGKILL)
+                    slot.process.kill()
             case Leave():
                 raise AssertionError("the loop leaves by itself")
             case _:
                 assert_never(action)
+
+    def _note(self, code: int) -> None:
+        """The first reason to leave with something else than 0 is the one that is told."""
+        self._code = self._code or code
 
     # -- children ----------------------------------------------------------------------------------------------------
 
@@ -108,11 +125,9 @@ class Manager:
         slot.generation += 1
         if slot.spec.board_slot is not None:
             self._board.clear(slot.spec.board_slot)
-        marks = {WORKER: self._worker_id(slot)} if slot.spec.stage == Stage.WORKER else {}
+        marks = {RUN: self.spec.run_id} | ({WORKER: self._news.worker_id(slot)} if slot.is_worker else {})
         try:
-            process = Process(
-                slot.spec, slot.generation, self._board, {**self.spec.environment, RUN: self.spec.run_id, **marks}
-            )
+            process = Process(slot.spec, slot.generation, self._board, {**self.spec.environment, **marks})
         except OSError as error:
             log.error("child.delayed", child=slot.name, error=str(error))
             slot.start_at = now + 1.0
@@ -120,27 +135,18 @@ class Manager:
         slot.started(process, now)
         if process.channel is None:
             slot.state = "ready"
-        else:
-            self._selector.register(process.channel.fileno(), selectors.EVENT_READ, lambda _fd: self._hear(slot))
-        if process.output is not None:
-            self._selector.register(process.output, selectors.EVENT_READ, lambda _fd: self._drain(slot, process))
-        self._selector.register(process.pidfd, selectors.EVENT_READ, lambda _fd: self._ended(slot))
-        if slot.spec.stage == Stage.WORKER:
-            self._tell_keeper("living", **self._living(slot))
+        self._watch.add(process.channel.fileno() if process.channel else None, lambda: self._hear(slot))
+        self._watch.add(process.output, lambda: self._drain(slot, process))
+        self._watch.add(process.pidfd, lambda: self._ended(slot))
+        if slot.is_worker:
+            self._news.tell_living(slot)
         log.info("child.started", child=slot.name, generation=slot.generation, pid=process.pid)
 
     def _ask(self, slot: Slot) -> None:
         slot.asked = True
-        process = slot.process
-        if process is None:
-            return
         log.debug("child.asked", child=slot.name)
-        if process.channel is None:
-            process.signal(signal.SIGINT)  # postgres: a fast shutdown
-        elif slot.spec.stage == Stage.PREPARE:
-            process.signal(signal.SIGTERM)
-        else:
-            process.channel.send("stop")
+        if slot.process is not None:
+            slot.process.ask()
 
     def _hear(self, slot: Slot) -> None:
         process = slot.process
@@ -149,7 +155,7 @@ class Manager:
         for message in process.channel.receive():
             self._understand(slot, message)
         if process.channel.closed:
-            self._unwatch(process.channel.fileno())
+            self._watch.drop(process.channel.fileno())
 
     def _understand(self, slot: Slot, message: Message) -> None:
         match message["kind"]:
@@ -159,26 +165,30 @@ class Manager:
                 slot.handlers = tuple(message.get("handlers", ()))
                 log.info("child.ready", child=slot.name, seconds=round(time.monotonic() - slot.since, 2))
                 if slot.spec.stage == Stage.KEEPER:
-                    self._sync_keeper()
-                elif slot.spec.stage == Stage.WORKER:
-                    self._tell_keeper("living", **self._living(slot))
+                    self._news.tell_all()
+                elif slot.is_worker:
+                    self._news.tell_living(slot)
+            case "waiting" if slot.state == "starting":
+                slot.since = time.monotonic()  # for the database: that is not its own lateness
+            case "leaving":
+                slot.leaving = message["why"]
             case "round" if not self._ready:
                 self._ready, self._health_at = True, 0.0
                 log.info("manager.ready")
                 self._notifier.say(READY="1")
             case "broken":
-                if message["traceback"] and message["traceback"] != slot.told:
-                    known = {other.told for other in self.slots.values()}
-                    if message["traceback"] not in known:
-                        log.error("handlers.failed", why=message["why"], traceback=message["traceback"])
-                elif not message["traceback"]:
-                    log.error("child.exited", child=slot.name, why=message["why"])
-                slot.told = message["traceback"]
+                self._say_broken(slot, message["why"], message["traceback"])
             case "buried":
-                self._deaths.pop(message["worker"], None)
-            case "empty" if self._stopping_since is None:
+                self._news.answered(message["worker"])
+            case "empty" if not self.is_stopping:
                 log.info("manager.emptied")
                 self.stop()
+
+    def _say_broken(self, slot: Slot, why: str, traceback: str) -> None:
+        known = {other.told for other in self.slots.values()}
+        slot.told = traceback or why
+        if slot.told not in known:  # all workers have the same modules: the same traceback is told once
+            log.error("handlers.failed", child=slot.name, why=why, traceback=traceback or None)
 
     def _ended(self, slot: Slot) -> None:
         process = slot.process
@@ -186,222 +196,118 @@ class Manager:
         if process is None or status is None:
             return
         self._hear(slot)
-        self._drain(slot, process)
-        self._forget(process)
+        self._drain(slot, process, LAST_WORDS)
+        for descriptor in (process.pidfd, process.output, process.channel.fileno() if process.channel else None):
+            self._watch.drop(descriptor)
+        process.close()
         end = slot.end_of(status, self._board)
         completed = self._board.counts(slot.spec.board_slot)[0] if slot.spec.board_slot is not None else 0
-        (log.info if end.planned or slot.asked else log.warning)(
-            "child.exited",
-            child=slot.name,
-            pid=process.pid,
-            status=status,
-            why=end.message if not end.planned else end.reason,
-        )
-        if slot.spec.stage == Stage.WORKER:
-            found = sweep(WORKER, self._worker_id(slot))
+        tell = log.info if end.planned or slot.asked else log.warning
+        tell("child.exited", child=slot.name, pid=process.pid, status=status, why=end.message)
+        if slot.is_worker:
+            self._output.ended(slot.name, end.running)
+            found = sweep(WORKER, self._news.worker_id(slot), seconds=SWEEP_LIMIT)
             if found:
                 log.warning("orphans.killed", child=slot.name, count=found)
-            if self._stopping_since is not None and (status != 0 or end.running is not None):
-                self._code = EXIT_INCOMPLETE
-            self._tell_death(slot, end)
-        self._decide(slot, end, status, completed)
+            if self.is_stopping and (status != 0 or end.running is not None):
+                self._note(EXIT_INCOMPLETE)
+            self._news.tell_death(slot, end)
+        if slot.spec.stage == Stage.CHECK:
+            self._crew.checked(status)
+            self._say_reloaded()
+        elif slot.spec.stage <= Stage.PREPARE and not self.is_stopping and self._is_final(slot, status):
+            slot.process, slot.state = None, "finished" if status == 0 else "gave_up"
+        else:
+            slot.plan_restart(end, completed, time.monotonic(), self.spec.max_restarts, self.spec.restart_period)
+            self._after(slot, planned=end.planned, status=status)
 
-    def _decide(self, slot: Slot, end: End, status: int, completed: int) -> None:
-        now, stopping = time.monotonic(), self._stopping_since is not None
+    def _is_final(self, slot: Slot, status: int) -> bool:
+        """Tell whether this end of a service is its last; one that went wrong ends the pool."""
         if slot.spec.stage == Stage.PREPARE:
-            slot.process, slot.state = None, "finished"
-            if status != 0 and not stopping:
+            if status != 0:
                 self.stop(code=status if status > 0 else 1)
-            return
-        if slot.spec.stage == Stage.POSTGRES and status == 78 and not stopping:
-            slot.process, slot.state = None, "gave_up"
-            self.stop(code=78)
-            return
-        slot.plan_restart(end, status, completed, now, self.spec.max_restarts, self.spec.restart_period)
+            return True
+        if status == EXIT_CONFIG:
+            self.stop(code=EXIT_CONFIG)
+            return True
+        return False
+
+    def _after(self, slot: Slot, *, planned: bool, status: int) -> None:
         if slot.spec.stage == Stage.KEEPER and status == EXIT_ABORTED:
-            self._code = EXIT_INCOMPLETE
-        if stopping:
+            self._note(EXIT_INCOMPLETE)
+        if self.is_stopping:
             slot.state = "finished"
         elif slot.state == "gave_up":
             log.error("slot.gave_up", child=slot.name, restarts=slot.restart_count)
-            self._give_up_if_all(slot, status)
+            if not slot.is_worker or all(each.state == "gave_up" for each in self._crew.workers()):
+                codes = {EXIT_HANDLERS: EXIT_HANDLERS, EXIT_CONFIG: EXIT_CONFIG}
+                self.stop(code=codes.get(status, EXIT_BOOT) if slot.boot_failures else EXIT_GAVE_UP)
         elif not slot.wanted:
             del self.slots[slot.name]
-        elif not end.planned:
-            log.info("child.restarted", child=slot.name, seconds=round(slot.start_at - now, 2))
+        elif not planned:
+            log.info("child.restarted", child=slot.name, seconds=round(slot.start_at - time.monotonic(), 2))
 
-    def _give_up_if_all(self, slot: Slot, status: int) -> None:
-        workers = [each for each in self.slots.values() if each.spec.stage == Stage.WORKER]
-        if slot.spec.stage == Stage.WORKER and any(each.state != "gave_up" for each in workers):
-            return
-        boot = slot.boot_failures > 0
-        self.stop(
-            code=(EXIT_HANDLERS if status == EXIT_HANDLERS else 78 if status == 78 else EXIT_BOOT)
-            if boot
-            else EXIT_GAVE_UP
-        )
+    def _drain(self, slot: Slot, process: Process, limit: int = 1) -> None:
+        if not drain(slot, process, self._board, self._output, limit):
+            self._watch.drop(process.output)
 
-    def _forget(self, process: Process) -> None:
-        for descriptor in (process.pidfd, process.output, process.channel.fileno() if process.channel else None):
-            if descriptor is not None:
-                self._unwatch(descriptor)
-        process.close()
-
-    def _unwatch(self, descriptor: int) -> None:
-        if descriptor in self._selector.get_map():
-            self._selector.unregister(descriptor)
-
-    def _drain(self, slot: Slot, process: Process) -> None:
-        data = process.read_output()
-        if slot.spec.board_slot is not None:
-            self._output.take(slot.name, data, self._board.running(slot.spec.board_slot))
-
-    # -- what the keeper must know -----------------------------------------------------------------------------------
-
-    def _worker_id(self, slot: Slot) -> str:
-        return f"{self.spec.manager_id}/{slot.name}.{slot.generation}"
-
-    def _living(self, slot: Slot) -> dict[str, Any]:
-        assert slot.process is not None
-        return {
-            "worker": self._worker_id(slot),
-            "board_slot": slot.spec.board_slot,
-            "pid": slot.process.pid,
-            "restarts": slot.restart_count,
-            "handlers": list(slot.handlers),
-        }
-
-    def _tell_death(self, slot: Slot, end: End) -> None:
-        running = end.running
-        message: dict[str, Any] = {"worker": self._worker_id(slot), "reason": end.reason, "message": end.message}
-        if running is not None:
-            message |= {"revision": running.revision_id, "token": running.token.hex, "attempt": running.attempt}
-            message["max_attempts"] = running.max_attempts
-        self._deaths[message["worker"]] = message
-        self._tell_keeper("ended", **message)
-
-    def _tell_keeper(self, kind: str, **fields: Any) -> None:
-        for slot in self.slots.values():
-            if slot.spec.stage == Stage.KEEPER and slot.process is not None and slot.process.channel is not None:
-                slot.process.channel.send(kind, **fields)
-
-    def _sync_keeper(self) -> None:
-        for slot in self.slots.values():
-            if slot.spec.stage == Stage.WORKER and slot.process is not None:
-                self._tell_keeper("living", **self._living(slot))
-        for death in self._deaths.values():
-            self._tell_keeper("ended", **death)
-        self._tell_keeper("synced")
-
-    # -- signals and what people ask ---------------------------------------------------------------------------------
-
-    def _hear_signals(self, descriptor: int) -> None:
-        for number in os.read(descriptor, 4096):
-            log.debug("signal.received", signal=signal.Signals(number).name)
-            match number:
-                case signal.SIGTERM:
-                    self.stop()
-                case signal.SIGINT:
-                    self.stop(quick=self._stopping_since is not None)
-                case signal.SIGQUIT:
-                    self.stop(quick=True)
-                case signal.SIGHUP:
-                    self.reload()
-                case signal.SIGTTIN:
-                    self.resize(self._size() + 1)
-                case signal.SIGTTOU:
-                    self.resize(self._size() - 1)
-                case signal.SIGUSR1:
-                    self._reopen_logs()
-                case signal.SIGUSR2:
-                    self._dump()
+    # -- what people ask ---------------------------------------------------------------------------------------------
 
     def stop(self, *, quick: bool = False, code: int | None = None) -> None:
         """Begin to stop; a repeated graceful stop changes nothing, a quick one shortens it."""
-        if code is not None and self._stopping_since is None:
+        if code is not None and not self.is_stopping:
             self._code = code
-        if self._stopping_since is None or (quick and not self._quick):
-            self._stopping_since = time.monotonic()
-            self._quick = quick
-            log.info("manager.stopping", quick=quick, grace=0 if quick else self.spec.grace)
-            self._notifier.say(STOPPING="1", STATUS="stopping")
-
-    def resize(self, workers: int) -> None:
-        """Have this many workers: new slots are started, the highest numbered ones finish and leave."""
-        if self._stopping_since is not None:
+        now = time.monotonic()
+        if self._stopping_since is None:
+            self._stopping_since, self._quick = now, quick
+        elif quick and not self._quick:
+            self._stopping_since, self._quick = min(now, self._stopping_since + self.spec.grace), True
+        else:
             return
-        workers = max(1, min(workers, self.spec.most_workers))
-        for number in range(self.spec.most_workers):
-            child = self.spec.worker(number)
-            slot = self.slots.get(child.name)
-            if number < workers and slot is None:
-                self.slots[child.name] = Slot(child)
-            elif slot is not None:
-                slot.wanted = number < workers
-                if not slot.wanted and slot.process is None:
-                    del self.slots[child.name]
+        log.info("manager.stopping", quick=quick, grace=0 if quick else self.spec.grace)
+        self._notifier.say(STOPPING="1", STATUS="stopping")
 
-    def _size(self) -> int:
-        return sum(slot.wanted for slot in self.slots.values() if slot.spec.stage == Stage.WORKER)
+    def resize(self, by: int) -> None:
+        """Have so many workers more."""
+        if not self.is_stopping:
+            self._crew.resize(self._crew.size() + by)
+            log.info("workers.resized", workers=self._crew.size())
 
     def reload(self) -> None:
         """Read the configuration again; if it is good, replace the workers one by one, else say so and keep the old."""
-        if self._stopping_since is not None:
-            return
-        self._notifier.reloading()
-        spec = self._reload()
-        if spec is not None:
-            self.spec = spec
-            for slot in self.slots.values():
-                if slot.spec.stage == Stage.WORKER:
-                    slot.spec = spec.worker(slot.spec.board_slot or 0)
-                    slot.replacing, slot.boot_failures, slot.restarts = True, 0, ()
-                    if slot.state == "gave_up":
-                        slot.state = "waiting"
-            self.resize(spec.workers)
-            log.info("config.reloaded")
-        self._notifier.say(READY="1")
+        if not self.is_stopping:
+            self._notifier.reloading()
+            self._crew.reload()
+            self._say_reloaded()
 
-    def _replace_next(self) -> None:
-        workers = [slot for slot in self.slots.values() if slot.spec.stage == Stage.WORKER]
-        if any(slot.asked or slot.state in {"starting", "waiting"} for slot in workers if slot.wanted):
-            return
-        for slot in workers:
-            if slot.replacing and slot.process is not None:
-                log.info("child.recycled", child=slot.name, why="reload")
-                self._ask(slot)
-                return
+    def _say_reloaded(self) -> None:
+        if not self._crew.is_checking:
+            self._notifier.say(READY="1")
 
-    def _reopen_logs(self) -> None:
-        logs.reopen()
-        for slot in self.slots.values():
-            if slot.process is not None and slot.process.channel is not None:
-                slot.process.channel.send("reopen")
+    def reopen_logs(self) -> None:
+        """Open log files again, in every process."""
+        health.reopen_logs(self.slots.values())
+
+    def dump(self) -> None:
+        """Write what is known of the children to the log, and let the workers write their stacks."""
+        health.dump(self.slots.values(), self._board)
 
     def _report(self, now: float) -> None:
         self._notifier.ping(now)
-        if self._stopping_since is None and any(slot.replacing for slot in self.slots.values()):
-            self._replace_next()
-        if self._ready and now >= self._health_at and self._stopping_since is None:
+        if not self.is_stopping and (slot := self._crew.next_to_replace()) is not None:
+            log.info("child.recycled", child=slot.name, why="reload")
+            self._ask(slot)
+        if now >= self._second:
+            self._second = now + 1.0
+            self._news.repeat(now)
+            health.flush(self.slots.values())
+        if self._ready and now >= self._health_at and not self.is_stopping:
             self._health_at = now + HEALTH_EVERY
-            line = ", ".join(
-                f"{slot.name}:{(now - slot.since) / 60:.1f}m"
-                for slot in self.slots.values()
-                if slot.spec.stage == Stage.WORKER and slot.process is not None
-            )
-            log.info("workers.healthy", line=f"Workers healthy: [{line}]")
-            self._notifier.say(STATUS=f"Workers healthy: [{line}]")
-
-    def _dump(self) -> None:
-        now = time.monotonic()
-        log.warning("manager.dumped", children=[str(slot.facts(self._board, now)) for slot in self.slots.values()])
-        for slot in self.slots.values():
-            if slot.process is not None and slot.spec.stage == Stage.WORKER:
-                slot.process.signal(signal.SIGUSR2)
+            self._notifier.say(STATUS=health.report(self._crew.workers(), now))
 
     def _leave(self) -> int:
-        if self._deaths and self._code == 0:
-            self._code = EXIT_INCOMPLETE
-        sweep(RUN, self.spec.run_id, spare=frozenset({os.getpid()}), seconds=0.5)
+        if self._news.unanswered or any(slot.process is not None for slot in self.slots.values()):
+            self._note(EXIT_INCOMPLETE)
+        sweep(RUN, self.spec.run_id, spare=frozenset({os.getpid()}), seconds=SWEEP_LIMIT)
         log.info("manager.stopped", code=self._code)
         return self._code

@@ -12,7 +12,9 @@ from typing import Any
 
 from workerpool import logs
 from workerpool.core.errors import clean
-from workerpool.link.board import Running
+from workerpool.link.board import Board, Running
+from workerpool.manager.child import Process
+from workerpool.manager.slot import Slot
 
 log = logs.get("manager")
 MOST_LINES, LONGEST = 500, 2_000
@@ -28,21 +30,48 @@ class OutputLines:
 
     def take(self, slot: str, data: bytes, running: Running | None) -> None:
         """Take in what the worker in *slot* wrote while *running* (None: nothing) ran."""
-        if not data:
-            return
-        *lines, part = (self._parts.get(slot, b"") + data).split(b"\n")
-        self._parts[slot] = part[-LONGEST:]
         revision = running.revision_id if running is not None else 0
         of, count = self._counts.get(slot, (0, 0))
-        count = count if of == revision else 0
-        room = max(0, MOST_LINES - count)
+        if of != revision:
+            self._parts.pop(slot, None)  # the last line of a former revision had no end
+            count = 0
+        *lines, part = (self._parts.get(slot, b"") + data).split(b"\n")
+        if len(part) > LONGEST:
+            lines, part = [*lines, part], b""
+        self._parts[slot] = part
         self._counts[slot] = (revision, count + len(lines))
-        kept = [clean(line[:LONGEST].decode("utf-8", "replace")) for line in lines[:room]]
+        kept = [clean(line[:LONGEST].decode("utf-8", "replace")) for line in lines[: max(0, MOST_LINES - count)]]
         if count < MOST_LINES < count + len(lines):
             kept.append(f"more than {MOST_LINES} lines written past Python: the rest is left out")
+        self._pass_on(slot, kept, running)
+
+    def ended(self, slot: str, running: Running | None) -> None:
+        """The worker in *slot* is gone: its last words may have had no end of a line."""
+        part = self._parts.pop(slot, b"")
+        self._counts.pop(slot, None)
+        if part:
+            self._pass_on(slot, [clean(part.decode("utf-8", "replace"))], running)
+
+    def _pass_on(self, slot: str, lines: list[str], running: Running | None) -> None:
         if running is None:
-            for line in kept[:20]:
+            for line in lines[:20]:
                 log.info("child.printed", child=slot, line=line)
             return
-        for start in range(0, len(kept), 50):
-            self._tell("output", revision=revision, token=running.token.hex, lines=kept[start : start + 50])
+        for start in range(0, len(lines), 10):
+            self._tell("output", revision=running.revision_id, token=running.token.hex, lines=lines[start : start + 10])
+
+
+def drain(slot: Slot, process: Process, board: Board, output: OutputLines, limit: int) -> bool:
+    """Read the output of a worker once, or until *limit* bytes were read or nothing is there.
+
+    Returns whether more may come: False, nobody holds the other end any more.
+    """
+    number = slot.spec.board_slot
+    while number is not None and limit > 0:
+        before = board.running(number)
+        data = process.read_output()
+        if not data:
+            return data is not None
+        output.take(slot.name, data, before or board.running(number))
+        limit -= len(data)
+    return True

@@ -1,8 +1,8 @@
 """A child's numbered place: its process of the moment, and what its past means for its future.
 
 Owns: the state of one place, restart counting, and why its process ended. Invariant: the counts that decide about
-giving up come from
-``core.restart`` and from nowhere else.
+giving up come from ``core.restart`` and from nowhere else; an exit status alone never says that an end was asked for,
+because a handler may leave with any status.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from workerpool.link.tether import is_stopped
 from workerpool.manager.child import Process
 from workerpool.manager.spec import ChildSpec
 
-EXIT_BOOT, EXIT_HANDLERS, EXIT_ABORTED, EXIT_STEPPED_DOWN = 3, 4, 5, 75
+EXIT_BOOT, EXIT_HANDLERS, EXIT_ABORTED, EXIT_DAMAGED, EXIT_CONFIG = 3, 4, 5, 71, 78
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +44,8 @@ class Slot:
         self.wanted = True
         self.asked = self.aborted = False
         self.killed: Why | None = None
+        self.leaving: str | None = None
+        """Why the process said that it leaves of itself: ``lease`` or ``stop``."""
         self.replacing = False
         self.boot_failures = 0
         self.failures = 0
@@ -59,14 +61,20 @@ class Slot:
         """The place's name."""
         return self.spec.name
 
+    @property
+    def is_worker(self) -> bool:
+        """Tell whether revisions are performed here."""
+        return self.spec.stage == Stage.WORKER
+
     def facts(self, board: Board, now: float) -> Child:
         """Return what a plan needs to know of this place."""
         deadline = None
         stopped_for = 0.0
-        if self.process is not None and self.spec.board_slot is not None:
-            running = board.running(self.spec.board_slot)
-            deadline = running.deadline if running is not None else None
+        if self.process is not None:
             stopped_for = self._stopped_for(self.process.pid, now)
+            if self.spec.board_slot is not None:
+                running = board.running(self.spec.board_slot)
+                deadline = running.deadline if running is not None else None
         return Child(
             self.name,
             self.spec.stage,
@@ -92,31 +100,42 @@ class Slot:
     def started(self, process: Process, now: float) -> None:
         """A process was started here."""
         self.process, self.state, self.since = process, "starting", now
-        self.asked = self.aborted = False
-        self.killed, self._stopped_since, self.told = None, None, ""
+        self.asked = self.aborted = self.replacing = False
+        self.killed, self._stopped_since, self.leaving = None, None, None
 
     def end_of(self, status: int, board: Board) -> End:
         """Explain the end of this place's process."""
+        if not self.is_worker:
+            return self._end_of_service(status)
         running = board.running(self.spec.board_slot) if self.spec.board_slot is not None else None
         if self.killed == "timeout":
             return End("timeout", "it took longer than its time limit, and its worker was killed", running, False)
-        if self.killed == "stop" or status == EXIT_ABORTED or (self.asked and running is None):
+        if self.killed == "stop" or (self.asked and running is None):
             return End("stop", "the pool was stopped", running, True)
-        if status == EXIT_STEPPED_DOWN:
-            return End("lease", "the worker lost its lease and stepped down", running, True)
+        if status == EXIT_ABORTED and (self.aborted or self.leaving == "stop"):
+            return End("stop", "the worker was told to leave at once", running, True)
+        if self.leaving == "lease":
+            return End("lease", "the worker's lease was not renewed, and it stepped down", running, True)
         if status == 0 and running is None and self.state == "ready":
             return End("recycled", "the worker was replaced as planned", None, True)
-        return End("crash", describe(status, self.killed), running, False)
+        return End("crash", describe(status, self.killed, running), running, False)
 
-    def plan_restart(self, end: End, status: int, completed: int, now: float, max_restarts: int, period: float) -> None:
+    def _end_of_service(self, status: int) -> End:
+        ended = _signal_name(status) if status < 0 else f"exit status {status}"
+        if self.asked or self.killed == "stop":
+            return End("stop", f"ended as asked: {ended}", None, True)
+        if status == 0 and self.spec.stage in {Stage.PREPARE, Stage.CHECK}:
+            return End("finished", "has done its work", None, True)
+        return End("crash", f"ended unasked: {ended}", None, False)
+
+    def plan_restart(self, end: End, completed: int, now: float, max_restarts: int, period: float) -> None:
         """Decide from the end of the process when, and whether, this place is filled again."""
         was_ready = self.state == "ready"
         self.process, self.state, self.since, self.start_at = None, "waiting", now, now
-        self.replacing = False
         if end.planned:
             return
         self.restart_count += 1
-        if not was_ready and status in {EXIT_BOOT, EXIT_HANDLERS, 78} and self.spec.stage == Stage.WORKER:
+        if not was_ready and self.is_worker:
             self.boot_failures += 1
             self.start_at = now + restart.delay(self.boot_failures)
             if self.boot_failures >= restart.BOOT_FAILURES:
@@ -132,14 +151,20 @@ class Slot:
         self.last_crash = crash
 
 
-def describe(status: int, killed: Why | None) -> str:
-    """Return a sentence for an exit status."""
+def describe(status: int, killed: Why | None, running: Running | None) -> str:
+    """Return a sentence for the end of a worker that nobody asked for."""
     if killed == "stopped":
         return "its worker was stopped for longer than its lease, and was killed"
     if killed == "late":
         return "its worker did not start in time, and was killed"
+    where = "in the middle of the handler" if running is not None else "while it ran nothing"
+    if status == EXIT_DAMAGED:
+        return "its worker could not go on: a handler closed the descriptors of its process"
     if status < 0:
-        name = signal.Signals(-status).name if -status in set(signal.Signals) else f"signal {-status}"
         hint = "; perhaps out of memory" if -status == signal.SIGKILL else ""
-        return f"its worker was killed by {name} (signal {-status}{hint})"
-    return f"its worker exited with status {status} in the middle of the handler"
+        return f"its worker was killed by {_signal_name(status)} (signal {-status}{hint}) {where}"
+    return f"its worker exited with status {status} {where}"
+
+
+def _signal_name(status: int) -> str:
+    return signal.Signals(-status).name if -status in set(signal.Signals) else f"signal {-status}"

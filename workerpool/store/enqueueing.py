@@ -1,7 +1,8 @@
 """Putting revisions into the queue.
 
 Owns: what a new revision may say, and adding it. Does not own: where it comes from (a file, a flag, a program).
-Invariant: revisions are added in the order given; a dedupe key that an unfinished revision of its item holds adds nothing.
+Invariant: revisions are added in the order given; a dedupe key that an unfinished revision of its item holds adds
+nothing.
 """
 
 from __future__ import annotations
@@ -74,7 +75,9 @@ class DedupeContended(Exception):
 
     def __init__(self, item: str, key: str) -> None:
         self.item, self.key = item, key
-        super().__init__(f"item {item!r}: the revision with dedupe key {key!r} changed each time it was looked at; try again")
+        super().__init__(
+            f"item {item!r}: the revision with dedupe key {key!r} changed each time it was looked at; try again"
+        )
 
 
 def problems(new: NewRevision) -> Iterator[Problem]:
@@ -172,7 +175,9 @@ def _arrays(new: Sequence[NewRevision]) -> dict[str, list[Any]]:
         "dedupe_keys": [each.dedupe_key for each in new],
         "attempts": [each.max_attempts for each in new],
         "timeouts": [each.timeout.total_seconds() if each.timeout is not None else None for each in new],
-        "metadata": [json.dumps(each.metadata, ensure_ascii=False) if each.metadata is not None else None for each in new],
+        "metadata": [
+            json.dumps(each.metadata, ensure_ascii=False) if each.metadata is not None else None for each in new
+        ],
     }
 
 

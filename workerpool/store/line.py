@@ -150,7 +150,8 @@ class Line:
         """Send a turn and return at once; ``collect`` has the answer. One turn at a time."""
         with self._lock:
             connection = self._live()
-            parameters = outcome_arrays(outcomes) | {
+            name = "turn" if outcomes else "claim"
+            parameters = (outcome_arrays(outcomes) if outcomes else {}) | {
                 "worker": order.worker,
                 "token": order.token,
                 "handlers": list(order.handlers),
@@ -161,7 +162,7 @@ class Line:
             try:
                 stack = contextlib.ExitStack()
                 pipeline = stack.enter_context(connection.pipeline())
-                self._cursor = connection.execute(statement("turn", self._schema), parameters)
+                self._cursor = connection.execute(statement(name, self._schema), parameters)
                 pipeline.sync()
                 self._pipeline = stack
             except psycopg.Error as error:

@@ -1,6 +1,7 @@
 """A connection for those who look and those who enqueue: one statement at a time, rows as dictionaries.
 
-Owns: the connection, and the question whether the schema is the one that this program knows. Does not own: what is asked (the statements)
+Owns: the connection, and the question whether the schema is the one that this program knows. Does not own: what is
+asked (the statements)
 or what it means. Invariant: a session that `require` let pass works on a schema of exactly this program's version.
 """
 
@@ -25,7 +26,9 @@ Connection = psycopg.Connection[Any]
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What a statement that somebody typed answered: its columns (none: it gives no rows), its rows, and what the server said of it."""
+    """What a statement that somebody typed answered: its columns (none: it gives no rows), its rows, and what the
+    server said of it.
+    """
 
     columns: tuple[str, ...]
     rows: tuple[tuple[Any, ...], ...]
@@ -33,7 +36,10 @@ class Told:
 
 
 class Session:
-    """One connection and one schema. Its methods raise psycopg.Error, which `failures.describe` turns into sentences."""
+    """One connection and one schema.
+
+    Its methods raise psycopg.Error, which `failures.describe` turns into sentences.
+    """
 
     def __init__(self, url: str, schema: str, role: str) -> None:
         self.schema = schema
@@ -65,7 +71,10 @@ class Session:
             yield
 
     def patience(self, seconds: int) -> None:
-        """Let statements take this long; 0: for ever. Writing many rows, or counting all, may take longer than the usual ten seconds."""
+        """Let statements take this long.
+
+        0: for ever. Writing many rows, or counting all, may take longer than the usual ten seconds.
+        """
         self.connection.execute(sql.SQL("SET statement_timeout = {}").format(seconds * 1000))
 
     def type_in(self, text: str) -> Told:
@@ -103,9 +112,14 @@ def rows(connection: Connection, schema: str, name: str, /, **parameters: Any) -
         return cursor.fetchall() if cursor.description else []
 
 
+def versions() -> list[str]:
+    """Return the versions of the schema that this program knows, from the names of its steps, the newest last."""
+    return sorted(folder.name for folder in (SQL.parent / "migrations" / "steps").glob("[0-9]*"))
+
+
 def newest() -> str:
-    """Return the newest version of the schema that this program knows, from the names of its steps."""
-    return max(folder.name for folder in (SQL.parent / "migrations" / "steps").glob("[0-9]*"))
+    """Return the newest version of the schema that this program knows."""
+    return versions()[-1]
 
 
 def without_password(url: str) -> tuple[str, str | None]:

@@ -21,15 +21,17 @@ from workerpool.handlers import builtin, registry
 from workerpool.link import tether
 from workerpool.link.board import Board, Record
 from workerpool.link.channel import Channel
-from workerpool.store.line import Line, LineLost
+from workerpool.store.line import Line, LineLost, StatementRefused
+from workerpool.worker import presence
 from workerpool.worker.attendant import EXIT_ABORTED, Attendant
 from workerpool.worker.desk import WorkerDesk
+from workerpool.worker.footing import Footing
 from workerpool.worker.hand import Hand
-from workerpool.worker.loop import Loop, register
+from workerpool.worker.loop import Loop
 from workerpool.worker.output import HandlerOutput
 from workerpool.worker.perform import Performer
 
-EXIT_BOOT, EXIT_HANDLERS, EXIT_CONFIG = 3, 4, 78
+EXIT_HANDLERS, EXIT_CONFIG = 4, 78
 log = logs.get("worker")
 
 
@@ -39,11 +41,13 @@ def main() -> int:
     tether.die_with_parent(os.getppid())
     tether.adopt_orphans()
     channel, board = Channel.inherited(), Board.inherited()
-    brief = _brief(channel)
-    if brief is None:
+    message = channel.brief()
+    if message is None:
         return 0
+    brief = from_message(WorkerBrief, message)
     stream = os.fdopen(int(os.environ.pop("WORKERPOOL_LOG_DESCRIPTOR", "2")), "w", closefd=False)
     logs.configure(brief.log_level, brief.log_format, stream, file=Path(brief.log_file) if brief.log_file else None)  # type: ignore[arg-type]
+    faulthandler.register(signal.SIGUSR2, file=stream, all_threads=True)
     setproctitle.setproctitle(f"workerpool: worker {brief.slot} starting")
     try:
         registry.load(brief.handlers)
@@ -61,15 +65,11 @@ def main() -> int:
 
 def _work(brief: WorkerBrief, channel: Channel, board: Board, wakeup: int) -> int:
     line = Line(brief.url, brief.schema, f"worker {brief.slot}")
-    specs, hand, desk = registry.known(), Hand(), WorkerDesk(line)
+    specs, hand, desk = registry.known(), Hand(), WorkerDesk(line, brief.lease)
     handlers = tuple(sorted(specs))
-    try:
-        line.open()
-        register(line, brief, handlers)
-    except LineLost as error:
-        channel.send("broken", why=str(error), traceback="")
-        return EXIT_BOOT
-    performer = Performer(specs, desk, brief.max_crashes)
+    if not _connect(line, brief, handlers, channel, wakeup):
+        return 0
+    performer = Performer(specs, desk, brief.max_crashes, Footing(brief.bell))
     attendant = Attendant(brief, channel, board, line, desk, wakeup)
     record = Record(board, brief.board_slot)
     loop = Loop(brief, line, hand, desk, performer, record, handlers, attendant.poke, lambda: channel.send("round"))
@@ -85,19 +85,26 @@ def _work(brief: WorkerBrief, channel: Channel, board: Board, wakeup: int) -> in
     try:
         loop.run()
     except LineLost:
-        logs.flush()
+        channel.send("leaving", why="stop")
         return EXIT_ABORTED
-    logs.flush()
     return 0
 
 
-def _brief(channel: Channel) -> WorkerBrief | None:
-    while not channel.closed:
-        select.select([channel.fileno()], [], [])
-        for message in channel.receive():
-            if message.pop("kind") == "brief":
-                return from_message(WorkerBrief, message)
-    return None
+def _connect(line: Line, brief: WorkerBrief, handlers: tuple[str, ...], channel: Channel, wakeup: int) -> bool:
+    """Connect and register, however long the database is away; False: told to stop meanwhile."""
+    wait = 0.05
+    while True:
+        try:
+            line.open()
+            presence.register(line, brief, handlers)
+            return True
+        except (LineLost, StatementRefused) as error:
+            log.warning("database.waited", error=str(error).strip())
+            channel.send("waiting")
+        ready, _, _ = select.select([channel.fileno(), wakeup], [], [], wait)
+        if ready:
+            return False  # whatever was said to a worker that has not begun, it says to leave
+        wait = min(2.0, wait * 2)
 
 
 def _signals() -> int:
@@ -109,7 +116,7 @@ def _signals() -> int:
         signal.siginterrupt(number, False)
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    faulthandler.register(signal.SIGUSR2, all_threads=True)
+    signal.signal(signal.SIGUSR2, signal.SIG_IGN)
     signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
     return reading
 

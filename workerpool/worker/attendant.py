@@ -22,6 +22,7 @@ from workerpool.link.channel import Channel
 from workerpool.link.tether import WORKER, sweep
 from workerpool.store.line import Line, LineLost, StatementRefused
 from workerpool.worker.desk import WorkerDesk
+from workerpool.worker.footing import EXIT_DAMAGED
 from workerpool.worker.loop import Loop
 from workerpool.worker.perform import STOPPING, TIMED_OUT
 
@@ -44,6 +45,7 @@ class Attendant:
         self._poke_read, self._poke_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._cleared = 0.0
         self._flushed = 0.0
+        self._manager = os.getppid()
         self.loop: Loop | None = None
 
     def poke(self) -> None:
@@ -56,6 +58,16 @@ class Attendant:
         threading.Thread(target=self._run, name="attendant", daemon=True).start()
 
     def _run(self) -> None:
+        try:
+            self._attend()
+        except BaseException as error:
+            # A worker without an attendant would be deaf to everybody; a handler that closed its descriptors does this.
+            log.error("worker.failed", what="attendant", error=repr(error))
+            logs.flush()
+            os._exit(EXIT_DAMAGED)
+
+    def _attend(self) -> None:
+        self._messages()  # some may have come right after the brief
         watched = [self._channel.fileno(), self._wakeup, self._poke_read]
         while True:
             idle = self.loop is None or self.loop.idle
@@ -85,9 +97,18 @@ class Attendant:
             elif message["kind"] == "reopen":
                 logs.reopen()
         if self._channel.closed:
-            # The manager is dead: nobody would end this process, or those of its handler (P8).
-            sweep(WORKER, self._brief.worker_id, seconds=1.0)
-            os._exit(EXIT_STEPPED_DOWN)
+            self._end_with_manager()
+
+    def _end_with_manager(self) -> None:
+        """The channel ended: the manager is dead, or a handler closed this end of it."""
+        deadline = time.monotonic() + 1.0
+        while os.getppid() == self._manager:
+            if time.monotonic() > deadline:
+                os._exit(EXIT_DAMAGED)
+            time.sleep(0.01)
+        # Nobody would end this process, or those of its handler (P8).
+        sweep(WORKER, self._brief.worker_id, seconds=1.0)
+        os._exit(EXIT_ABORTED)
 
     def _stop(self) -> None:
         if self.loop is not None and not self.loop.stopping:
@@ -101,7 +122,7 @@ class Attendant:
         """
         loop = self.loop
         if loop is not None:
-            loop.stopping = True
+            loop.stopping = loop.hurried = True
             if loop.token is not None:
                 loop.token.cancel(STOPPING)
             os.eventfd_write(self._brief.bell, 1)
@@ -112,9 +133,14 @@ class Attendant:
                 time.sleep(0.02)
             if loop.token is None:
                 return  # the handler came back: the loop leaves in order
+        self._leave("stop", EXIT_ABORTED)
+
+    def _leave(self, why: str, status: int) -> None:
+        # Said, because an exit status alone could be a handler's own.
+        self._channel.send("leaving", why=why)
         sweep(WORKER, self._brief.worker_id, seconds=0.5)
         logs.flush()
-        os._exit(EXIT_ABORTED)
+        os._exit(status)
 
     def _watch(self, loop: Loop) -> None:
         now, token = time.monotonic(), loop.token
@@ -151,6 +177,4 @@ class Attendant:
         accepted = max(self._board.renewed(self._brief.board_slot), loop.started)
         if now - accepted > self._brief.lease:
             log.error("lease.lost", worker=self._brief.worker_id, seconds=round(now - accepted, 1))
-            sweep(WORKER, self._brief.worker_id, seconds=1.0)
-            logs.flush()
-            os._exit(EXIT_STEPPED_DOWN)
+            self._leave("lease", EXIT_STEPPED_DOWN)

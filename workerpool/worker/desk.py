@@ -7,33 +7,51 @@ token; a full desk drops nothing silently and never blocks a handler.
 
 from __future__ import annotations
 
+import contextlib
 import json
+import re
 import threading
 import time
 from typing import Any
 
+from workerpool import logs
 from workerpool.core.errors import clean
 from workerpool.core.revision import Claim
-from workerpool.store.line import Line
+from workerpool.store.line import Line, LineLost, StatementRefused
 
+log = logs.get("worker")
 #: Log lines that may wait; beyond that a handler writes faster than the database takes, and lines are counted instead.
 MOST_LINES = 20_000
+
+REOPEN_EVERY = 0.1
+#: The escape of a NUL in JSON text, which jsonb refuses; it becomes the picture of one.
+_NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
 
 
 class WorkerDesk:
     """The pending lines and progress of one worker; its methods are safe from any thread of a handler."""
 
-    def __init__(self, line: Line) -> None:
-        self._line = line
+    def __init__(self, line: Line, patience: float) -> None:
+        """*patience*: the seconds that a handler waits for a database that is away; a lease."""
+        self._line, self._patience = line, patience
         self._lock = threading.Lock()
         self._lines: list[tuple[Claim, float, str, str, str | None]] = []
         self._progress: dict[int, tuple[Claim, float | None, str | None, int | None]] = {}
         self._dropped = 0
 
     def read_base(self, claim: Claim) -> object | None:
-        """Return the item's current content."""
-        rows = self._line.call("base", item_key=claim.item_key)
-        return json.loads(rows[0][0]) if rows and rows[0][0] is not None else None
+        """Return the item's current content; waits for a database that is away. Raises LineLost after a lease."""
+        deadline = time.monotonic() + self._patience
+        while True:
+            try:
+                rows = self._line.call("base", item_key=claim.item_key)
+                return json.loads(rows[0][0]) if rows and rows[0][0] is not None else None
+            except LineLost:
+                if time.monotonic() > deadline:
+                    raise
+            time.sleep(REOPEN_EVERY)
+            with contextlib.suppress(LineLost):
+                self._line.open()
 
     def write_log(self, claim: Claim, level: str, message: str, data: dict[str, Any] | None) -> None:
         """Keep a line until the next flush."""
@@ -74,6 +92,8 @@ class WorkerDesk:
                 if dropped:
                     lines.append((lines[-1][0], time.monotonic(), "warning", f"{dropped} lines were left out", None))
                 self._write_lines(lines)
+        except StatementRefused as error:
+            log.warning("settlement.refused", what="log lines and progress", count=len(lines), error=str(error))
         except BaseException:
             with self._lock:
                 self._lines = lines + self._lines
@@ -109,7 +129,7 @@ class WorkerDesk:
 
 def _json(data: dict[str, Any]) -> str:
     try:
-        text = json.dumps(data, allow_nan=False, default=lambda value: clean(repr(value), 1_000))
+        text = json.dumps(data, allow_nan=False, ensure_ascii=False, default=lambda value: clean(repr(value), 1_000))
     except (ValueError, TypeError, RecursionError):
-        text = json.dumps({"data": clean(repr(data), 1_000)})
-    return text.replace("\\u0000", "\\\\u0000")
+        text = json.dumps({"data": clean(repr(data), 1_000)}, ensure_ascii=False)
+    return _NUL.sub(r"\1\\u2400", text).encode("utf-8", "replace").decode()

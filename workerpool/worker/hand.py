@@ -92,6 +92,12 @@ class Hand:
             self._done = [outcome if each.revision_id == outcome.revision_id else each for each in self._done]
 
     @property
+    def is_empty(self) -> bool:
+        """Tell whether nothing here has to be written or given back."""
+        with self.lock:
+            return not (self._held or self._done or self._under_way or self._running)
+
+    @property
     def held(self) -> tuple[Claim, ...]:
         """The claims not yet started."""
         with self.lock:

@@ -22,7 +22,9 @@ from workerpool.core.revision import Claim
 from workerpool.job.token import CancellationToken
 from workerpool.link.board import Record
 from workerpool.store.line import Line, LineLost, Order, StatementRefused, claim_of
+from workerpool.worker import presence
 from workerpool.worker.desk import WorkerDesk
+from workerpool.worker.footing import memory_in_use
 from workerpool.worker.hand import Hand
 from workerpool.worker.perform import Performer
 from workerpool.worker.settling import note_lost, reconcile, settle_all
@@ -32,6 +34,8 @@ log = logs.get("worker")
 #: meanwhile (R23).
 STALE = 0.2
 LONGEST_PAUSE = 0.25
+#: After a handler that took longer than this, the memory in use is looked at; else after every 64.
+LONG = 0.05
 EVENT_OF = {
     "failed": "revision.failed",
     "retried": "revision.retried",
@@ -64,23 +68,43 @@ class Loop:
         self._hungry = False
         self._performed = 0
         self._contended = 0
+        self._plenty = False
         self._sent: tuple[Order, float] | None = None
+        self._lost: LineLost | None = None
+        self._too_big = False
         self.stopping = False
+        self.hurried = False
+        """Told to leave at once: nothing is waited for any more."""
         self.idle = False
         self.token: CancellationToken | None = None
         self.started = 0.0
         self.deadline = 0.0
 
     def run(self) -> None:
-        """Work until ``stopping``; then settle and give back everything."""
+        """Work until ``stopping``; then settle and give back everything.
+
+        Raises LineLost where the database does not take it.
+        """
         self._record.state("busy")
         while not self.stopping and not self._worn_out():
-            try:
-                self._round()
-            except LineLost as error:
-                self._reconnect(error)
+            self._survive(self._round)
         self._record.state("stopping")
-        self._leave()
+        while not self._survive(self._leave):
+            pass
+
+    def _survive(self, step: Callable[[], object]) -> bool:
+        """Do *step*; tells whether it went through, whatever the database did meanwhile."""
+        try:
+            if self._lost is not None:
+                raise self._lost
+            step()
+            return True
+        except LineLost as error:
+            self._reconnect(error)
+        except StatementRefused as error:
+            log.warning("turn.refused", error=str(error))
+            time.sleep(LONGEST_PAUSE)
+        return False
 
     def _round(self) -> None:
         held = self._hand.held
@@ -89,6 +113,9 @@ class Loop:
                 settle_all(self._hand, self._line)
             self._perform_held()
             return
+        if held and not self._plenty:
+            # Nothing else to claim meanwhile: one round trip then settles these and takes their successors.
+            self._perform_held()
         state = self._turn()
         if self._hand.held or self._hand.done:
             self._contended = 0
@@ -101,15 +128,14 @@ class Loop:
         """Send what is done, ask for more, run what is held meanwhile, take the answer in."""
         if not self._desk.is_empty:
             self._desk.flush()
+        if self._hungry and self._hand.done:
+            self._say("busy")  # after the first handler, not before it: the pick-up does not wait for this
         with self._hand.lock:
             self._sent = order, _ = self._order(), time.monotonic()
             self._line.submit(self._hand.send_off(pace.MOST), order)
         if self._hand.held:
             self._perform_held()
-        state = self.absorb()
-        if self._hungry and self._hand.held:
-            self._say("busy")
-        return state
+        return self.absorb()
 
     def absorb(self) -> str:
         """Take the answer of the turn under way in, if there is one.
@@ -122,6 +148,10 @@ class Loop:
             (order, sent), self._sent = self._sent, None
             try:
                 answer = self._line.collect()
+            except LineLost as error:
+                # Whoever asked for the answer: the loop has to find out what became of its turn.
+                self._lost = error
+                raise
             except StatementRefused as error:
                 # The claim's half may have failed: the outcomes must not be lost with it (R8).
                 log.warning("turn.refused", error=str(error))
@@ -134,6 +164,7 @@ class Loop:
                 self._on_first_round = None
             note_lost(self._hand.arrived(), answer.settled)
             self._hand.take_in([claim_of(row, order.token, sent) for row in answer.claims])
+            self._plenty = len(answer.claims) >= order.how_many
             return answer.state
 
     def clear_desk(self) -> None:
@@ -147,6 +178,8 @@ class Loop:
             if given:
                 log.debug("revision.released", count=given, why="the handler before them takes long")
             settle_all(self._hand, self._line)
+            if self._hungry:
+                self._say("busy")
 
     def _order(self) -> Order:
         known = [self._estimates.get(name) for name in {claim.handler for claim in self._hand.held}]
@@ -164,15 +197,17 @@ class Loop:
                 self._hand.give_back()
 
     def _still_ours(self, claim: Claim) -> bool:
+        rows = None
         try:
             rows = self._line.call("still_held", ids=[claim.revision_id], token=claim.token)
-        except LineLost:
-            self._record.end(completed=False)
-            self._hand.finish(released(claim.revision_id, claim.token))
-            raise
-        if rows:
-            return True
-        self._record.end(completed=False)
+            if rows:
+                return True
+        finally:
+            if not rows:
+                self._record.end(completed=False)
+                self.token = None
+            if rows is None:
+                self._hand.finish(released(claim.revision_id, claim.token))
         self._hand.forget_running()
         log.warning("revision.fenced", revision_id=claim.revision_id, verdict="not started")
         return False
@@ -193,13 +228,15 @@ class Loop:
                 rows = self._line.call("payload", id=claim.revision_id, token=claim.token)
                 claim = replace(claim, payload=rows[0][0] if rows else "{}")
             outcome = self._performer.perform(claim, token, self._performer.limits(claim, self._brief.timeout)[1])
-        except LineLost:
+        except (LineLost, StatementRefused):
             outcome = released(claim.revision_id, claim.token)
             raise
         finally:
             took = time.monotonic() - self.started
             self.token = None
             self._performed += 1
+            if self._brief.max_rss and (took > LONG or self._performed % 64 == 0):
+                self._too_big = memory_in_use() > self._brief.max_rss
             self._estimates[claim.handler] = pace.estimate(self._estimates.get(claim.handler), took)
             self._hand.finish(outcome)
             self._record.end(completed=outcome.verdict == "completed")
@@ -219,7 +256,7 @@ class Loop:
 
     def _say(self, state: str) -> None:
         self._hungry = state == "idle"
-        self._line.call("worker_state", id=self._brief.worker_id, state=state)
+        presence.say(self._line, self._brief, state)
 
     def _pause(self) -> None:
         """Others are at the same rows: come back within milliseconds, then less and less often."""
@@ -240,52 +277,38 @@ class Loop:
 
     def _worn_out(self) -> bool:
         brief = self._brief
-        if self._performer.dirty or (brief.max_revisions and self._performed >= brief.max_revisions):
-            return True
-        if brief.max_rss and self._performed % 64 == 0:
-            with open("/proc/self/statm", encoding="ascii") as statm:
-                return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") > brief.max_rss
-        return False
+        worn = brief.max_revisions is not None and self._performed >= brief.max_revisions
+        return worn or self._too_big or self._performer.dirty
 
     def _reconnect(self, error: LineLost) -> None:
         log.warning("database.lost", error=str(error))
         wait = 0.05
         while True:
+            # At the end there is a grace to wait for the database in, but only for somebody's sake.
+            if self.hurried or (self.stopping and self._hand.is_empty):
+                raise error
             try:
                 self._line.open()
                 self._line.forget()
-                register(self._line, self._brief, self._handlers)
+                presence.register(self._line, self._brief, self._handlers)
                 with self._hand.lock:
-                    self._sent = None
+                    self._sent = self._lost = None
                     reconcile(self._hand, self._line, self._brief.worker_id)
                 self._hungry = False
                 log.info("database.regained")
                 return
             except (LineLost, StatementRefused):
                 if self.stopping:
-                    raise
-                self._sleep(wait)
+                    time.sleep(min(wait, LONGEST_PAUSE))
+                else:
+                    self._sleep(wait)
                 wait = min(2.0, wait * 2)
 
     def _leave(self) -> None:
-        """Settle and give back everything; raises LineLost where the database does not take it."""
+        """Settle and give back everything."""
         with self._hand.lock:
             self.absorb()
             self._hand.give_back()
             self._desk.flush()
             settle_all(self._hand, self._line)
-        self._line.call("worker_state", id=self._brief.worker_id, state="gone")
-
-
-def register(line: Line, brief: WorkerBrief, handlers: tuple[str, ...]) -> None:
-    """Say who this worker is and what it can do."""
-    line.call(
-        "register_worker",
-        id=brief.worker_id,
-        manager=brief.manager_id,
-        host=brief.host,
-        slot=brief.slot,
-        generation=brief.generation,
-        pid=os.getpid(),
-        handlers=list(handlers),
-    )
+        presence.say(self._line, self._brief, "gone")

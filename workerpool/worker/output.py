@@ -7,11 +7,16 @@ Invariant: printing never blocks and never fails; a line is bounded, and lines a
 
 from __future__ import annotations
 
+import fcntl
 import io
 import os
+import termios
+import time
 from collections.abc import Callable
 
 from workerpool.job.job import MAX_LINE, Job
+
+READ_WITHIN = 0.2
 
 
 class HandlerOutput(io.TextIOBase):
@@ -26,6 +31,11 @@ class HandlerOutput(io.TextIOBase):
     def encoding(self) -> str:  # type: ignore[override]
         """The encoding that a terminal would have."""
         return "utf-8"
+
+    @property
+    def buffer(self) -> io.RawIOBase:
+        """A stream for bytes; they go past Python, to the descriptor."""
+        return open(self._descriptor, "wb", buffering=0, closefd=False)
 
     def fileno(self) -> int:
         """Return the descriptor, for code that wants one."""
@@ -63,3 +73,24 @@ def _pass_on(descriptor: int, text: str) -> None:
         os.write(descriptor, text.encode("utf-8", "backslashreplace")[:4096])
     except OSError:
         return
+
+
+def wait_until_read(descriptor: int) -> None:
+    """Wait until the manager has read what was written to this pipe, so that it knows whose words they are.
+
+    Bounded: it never takes longer than READ_WITHIN seconds.
+    """
+    waiting = bytearray(4)
+    deadline = None
+    while True:
+        try:
+            fcntl.ioctl(descriptor, termios.FIONREAD, waiting)
+        except OSError:
+            return
+        if not any(waiting):
+            return
+        now = time.monotonic()
+        deadline = deadline or now + READ_WITHIN
+        if now > deadline:
+            return
+        time.sleep(0.0005)

@@ -11,6 +11,7 @@ import asyncio
 import json
 import os
 import random
+import re
 from collections.abc import Mapping
 
 from workerpool.core import outcome as verdicts
@@ -21,12 +22,18 @@ from workerpool.handlers.command import CommandTimedOut
 from workerpool.handlers.registry import HandlerSpec
 from workerpool.job.job import Job
 from workerpool.job.token import CancellationToken
+from workerpool.store.line import LineLost
 from workerpool.worker.desk import WorkerDesk
-from workerpool.worker.output import HandlerOutput
+from workerpool.worker.footing import Footing
+from workerpool.worker.output import HandlerOutput, wait_until_read
 
 #: The reason that the time limit gives to a token: such an end is a timeout, not somebody's cancellation.
 TIMED_OUT = "its time limit is over"
 STOPPING = "the worker is stopping"
+
+
+#: The escape of a NUL in JSON text: its backslash is not itself escaped.
+_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 
 
 class NotJson(Fail):
@@ -45,7 +52,7 @@ def encode(result: object) -> str:
         raise NotJson("a text in it holds a lone surrogate") from error
     except (TypeError, ValueError, RecursionError) as error:
         raise NotJson(message_of(error)) from error
-    if "\\u0000" in text:
+    if "\\u0000" in text and _NUL.search(text):
         raise NotJson("a text in it holds a NUL character")
     return text
 
@@ -53,14 +60,14 @@ def encode(result: object) -> str:
 class Performer:
     """Runs attempts one after the other on the thread that made it."""
 
-    def __init__(self, specs: Mapping[str, HandlerSpec], desk: WorkerDesk, max_crashes: int) -> None:
-        self._specs, self._desk, self._max_crashes = specs, desk, max_crashes
+    def __init__(self, specs: Mapping[str, HandlerSpec], desk: WorkerDesk, max_crashes: int, footing: Footing) -> None:
+        self._specs, self._desk, self._max_crashes, self._footing = specs, desk, max_crashes, footing
         self._runner: asyncio.Runner | None = None
         self._pid = os.getpid()
         self.job: Job | None = None
         self.outputs: tuple[HandlerOutput, ...] = ()
         self.dirty = False
-        """The process may be damaged (out of memory): it should be replaced after this revision."""
+        """The process may be damaged (out of memory, signal handlers): it is to be replaced after this revision."""
 
     def limits(self, claim: Claim, default_timeout: float) -> tuple[float, int]:
         """Return the seconds that *claim* may take and how often it may be tried.
@@ -80,20 +87,21 @@ class Performer:
         tries = Tries(claim.attempt, max_attempts, claim.crash_count, self._max_crashes)
         try:
             self.job = Job(claim, self._desk, token, max_attempts)
-            text = encode(self._call(self.job))
+            outcome = verdicts.completed(claim.revision_id, claim.token, encode(self._call(self.job)))
         except BaseException as error:
             self._stay_one_process()
-            return self._failure(claim, tries, token, error)
-        finally:
-            self._finish_output()
+            outcome = self._failure(claim, tries, token, error)
         self._stay_one_process()
-        return verdicts.completed(claim.revision_id, claim.token, text)
+        self.dirty |= self._footing.restore()
+        self._finish_output()
+        return outcome
 
     def _finish_output(self) -> None:
         job, self.job = self.job, None
         if job is not None:
             for output in self.outputs:
                 output.finish(job)
+            wait_until_read(1)
 
     def _call(self, job: Job) -> object:
         spec = self._specs.get(job.handler)
@@ -103,7 +111,13 @@ class Performer:
             return spec.call(job)
         if self._runner is None:
             self._runner = asyncio.Runner()
-        return self._runner.run(spec.call(job))
+        try:
+            return self._runner.run(spec.call(job))
+        except Exception:
+            raise
+        except BaseException:
+            self._runner = None  # an event loop that was broken off is not used again
+            raise
 
     def _stay_one_process(self) -> None:
         # A handler that forked and let its child return would make a second worker with the same connection.
@@ -129,6 +143,10 @@ class Performer:
                 return verdicts.failed(revision, claim_token, tries, message_of(error), error.kind, jitter, final=True)
             case CommandTimedOut():
                 return verdicts.failed(revision, claim_token, tries, message_of(error), "timeout", jitter)
+            case LineLost():
+                return verdicts.released(
+                    revision, claim_token, "the database was not there when the handler read from it"
+                )
             case MemoryError():
                 self.dirty = True
                 return verdicts.failed(revision, claim_token, tries, "out of memory (MemoryError)", "error", jitter)

@@ -26,6 +26,8 @@ ORPHAN_POLL = timedelta(milliseconds=200)
 def serve(server: Server, parent: int) -> None:
     """Become the server, as a direct child of the daemon `parent`; stands by while a command's server runs."""
     account.die_with(parent)
+    # A terminal's Ctrl-C and a supervisor's group signals are for the manager, which stops the server last.
+    os.setpgid(0, 0)
     signal.signal(signal.SIGINT, leave)
     signal.signal(signal.SIGTERM, leave)
     lock = take_over(server)

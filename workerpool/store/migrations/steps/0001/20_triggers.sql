@@ -11,7 +11,9 @@ CREATE TRIGGER revisions_schedule BEFORE INSERT ON {schema}.revisions
     EXECUTE FUNCTION {schema}.schedule_revision();
 
 -- NOTIFY costs every commit of the database: it is sent once a statement, and only if a worker is hungry (R11).
-CREATE FUNCTION {schema}.wake_hungry() RETURNS trigger LANGUAGE plpgsql AS $$
+-- It runs as its owner, so that a role that may only insert can enqueue.
+CREATE FUNCTION {schema}.wake_hungry() RETURNS trigger LANGUAGE plpgsql
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     IF EXISTS (SELECT 1 FROM {schema}.workers WHERE state = 'idle') THEN
         PERFORM pg_notify({channel}, '');

@@ -28,20 +28,22 @@ BEGIN
     FROM (SELECT DISTINCT {schema}.item_lock(i) AS key FROM unnest(item_keys) AS i ORDER BY 1) k;
 END $$;
 
--- parked_heads: of each item the lowest pending revision, if it is parked behind one that is gone. A halted item has none: the
--- unhalt asks again.
+-- parked_heads: of each item the lowest pending revision, if it is parked behind one that is gone. Their rows are locked then: a
+-- foreign transaction may have changed one while this one waited. A halted item has none: the unhalt asks again.
+-- (The key is asked for as a range, so that no planner takes the primary key for the order and walks a hot item's past.)
 CREATE FUNCTION {schema}.parked_heads(item_keys text[]) RETURNS bigint[] LANGUAGE plpgsql
 AS $$
 BEGIN
     RETURN ARRAY(
-        SELECT n.id FROM (SELECT DISTINCT i AS item_key FROM unnest(item_keys) AS i) k CROSS JOIN LATERAL (
-            SELECT r.id, r.parked, r.status FROM {schema}.revisions r
+        SELECT h.id FROM (SELECT DISTINCT i AS item_key FROM unnest(item_keys) AS i) k CROSS JOIN LATERAL (
+            SELECT r.id, r.parked FROM {schema}.revisions r
             WHERE r.item_key >= k.item_key AND r.item_key <= k.item_key AND r.status IN ('pending', 'processing')
             ORDER BY r.item_key, r.id LIMIT 1) n
-        WHERE n.parked = 'behind' AND (
+        JOIN {schema}.revisions h ON h.id = n.id
+        WHERE n.parked = 'behind' AND h.parked = 'behind' AND h.status = 'pending' AND (
             SELECT p.id FROM {schema}.revisions p
             WHERE p.item_key = k.item_key AND p.status = 'processing' LIMIT 1) IS NULL AND (
-            SELECT 1 FROM {schema}.items h
-            WHERE h.item_key = k.item_key AND h.halted_at IS NOT NULL LIMIT 1) IS NULL
-        ORDER BY n.id);
+            SELECT 1 FROM {schema}.items i
+            WHERE i.item_key = k.item_key AND i.halted_at IS NOT NULL LIMIT 1) IS NULL
+        ORDER BY h.id FOR NO KEY UPDATE OF h);
 END $$;

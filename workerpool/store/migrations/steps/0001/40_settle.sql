@@ -16,9 +16,13 @@ DECLARE
     instant    timestamptz;
     item_keys  text[];
 BEGIN
-    item_keys := ARRAY(SELECT DISTINCT r.item_key::text FROM {schema}.revisions r WHERE r.id = ANY (ids));
-    items := cardinality(item_keys);
-    PERFORM {schema}.lock_items(item_keys);
+    IF cardinality(ids) > 128 THEN
+        RAISE EXCEPTION 'at most 128 items in a transaction, % outcomes were given', cardinality(ids)
+            USING ERRCODE = 'program_limit_exceeded', HINT = 'Locks are a resource of the whole server (R5): use smaller batches.';
+    END IF;
+    PERFORM pg_advisory_xact_lock(k.key)
+    FROM (SELECT DISTINCT {schema}.item_lock(r.item_key) AS key FROM {schema}.revisions r WHERE r.id = ANY (ids) ORDER BY 1) k;
+    GET DIAGNOSTICS items = ROW_COUNT;
     instant := clock_timestamp();
     IF verdicts <@ '{completed}' AND NOT only_expired THEN
         WITH written AS (
@@ -77,33 +81,9 @@ BEGIN
     END IF;
     -- in a new statement, so that what was inserted and parked meanwhile is seen
     successors := {schema}.parked_heads(item_keys);
-    IF cardinality(successors) > 0 AND keep_successors THEN
-        -- looked at again, because a foreign transaction may have changed them while this one waited for their locks
-        successors := ARRAY(SELECT r.id FROM {schema}.revisions r
-                            WHERE r.id = ANY (successors) AND r.status = 'pending' AND r.parked = 'behind' ORDER BY r.id FOR UPDATE);
-    ELSIF cardinality(successors) > 0 OR NOT (keep_successors OR verdicts <@ '{completed,failed,cancelled}') THEN
-        PERFORM {schema}.unpark(successors);
+    IF NOT keep_successors AND (cardinality(successors) > 0 OR NOT verdicts <@ '{completed,failed,cancelled}') THEN
+        PERFORM {schema}.unpark(successors);   -- also to wake somebody for what was given back
     END IF;
-END $$;
-
--- turn: settle what was done and claim what is next, in one transaction and one round trip.
--- Arguments: those of settle, then those of claim. Answers a row 'settled' for each outcome written, then the rows of claim.
-CREATE FUNCTION {schema}.turn(
-    ids bigint[], tokens uuid[], verdicts text[], results text[], messages text[], kinds text[], delays double precision[],
-    crashes boolean[], the_worker text, the_token uuid, the_handlers text[], how_many integer, sharers integer, lease_for interval
-) RETURNS TABLE (
-    answer text, id bigint, item_key text, handler text, payload text, attempt integer, max_attempts integer,
-    crash_count integer, timeout_seconds double precision, fence bigint, metadata text
-) LANGUAGE plpgsql VOLATILE AS $$
-#variable_conflict use_column
-DECLARE
-    done record;
-BEGIN
-    SELECT * INTO done FROM {schema}.settle(ids, tokens, verdicts, results, messages, kinds, delays, crashes, true);
-    RETURN QUERY SELECT 'settled'::text, s, NULL::text, NULL::text, NULL::text, NULL::integer, NULL::integer, NULL::integer,
-                        NULL::double precision, NULL::bigint, NULL::text FROM unnest(done.settled) AS s;
-    RETURN QUERY SELECT * FROM {schema}.claim(
-        the_worker, the_token, the_handlers, how_many, sharers, lease_for, done.successors, 128 - done.items);
 END $$;
 
 -- dismiss: end revisions that have not started, under the locks of their items (R2). Zero rows: they had started or ended.

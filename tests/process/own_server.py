@@ -1,0 +1,65 @@
+"""A PostgreSQL of one test's own, to be stopped and started under whoever uses it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+from datetime import timedelta
+from pathlib import Path
+
+from tests.conftest import QUICK
+from workerpool.store.embedded import Server, ready
+
+LIMIT = timedelta(seconds=30)
+
+
+class OwnServer:
+    """The server; its data outlives each of its processes."""
+
+    def __init__(self) -> None:
+        programs = os.environ.get("WORKERPOOL_TEST_PG_BIN")
+        self.home = Path(tempfile.mkdtemp(prefix="workerpool-test-"))
+        self._facts = Server(self.home, folder=Path(programs) if programs else None, settings=QUICK)
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def admin(self) -> str:
+        """The URL of its administrator."""
+        return self._facts.url("postgres", "postgres")
+
+    @property
+    def url(self) -> str:
+        """The URL of the database that it comes with."""
+        return self._facts.url()
+
+    def start(self) -> None:
+        """Start it and wait until it answers."""
+        with (self.home / "log").open("ab") as log:
+            self._process = subprocess.Popen(self._facts.argv(), stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        ready(self.admin, LIMIT)
+
+    def stop(self, number: signal.Signals = signal.SIGINT) -> None:
+        """Stop it: INT ends its sessions first, QUIT is a crash."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.send_signal(signal.SIGCONT)
+            process.send_signal(number)
+            process.wait(LIMIT.total_seconds())
+
+    def freeze(self, number: signal.Signals) -> None:
+        """STOP or CONT every process of it: a database that hangs."""
+        assert self._process is not None
+        listing = subprocess.run(["ps", "-e", "-o", "pid=,ppid="], capture_output=True, text=True, check=True).stdout
+        parents = {int(pid): int(parent) for pid, parent in (line.split() for line in listing.splitlines())}
+        for pid in [self._process.pid, *(pid for pid, parent in parents.items() if parent == self._process.pid)]:
+            os.kill(pid, number)
+
+    def remove(self) -> None:
+        """Stop it and delete its data."""
+        self.stop(signal.SIGQUIT)
+        shutil.rmtree(self.home, ignore_errors=True)
+        if self._facts.socket_dir.parent != self._facts.root:
+            shutil.rmtree(self._facts.socket_dir, ignore_errors=True)

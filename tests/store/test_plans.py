@@ -1,0 +1,163 @@
+"""What a claim costs does not grow: not with the backlog, not with the depth of a hot item, not with old statistics.
+
+Cost is counted in pages touched, as EXPLAIN counts them for everything that a statement and the functions inside it do:
+unlike time it is the same on a busy machine.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+
+from tests.store.driving import Session
+from workerpool.core.outcome import Outcome
+from workerpool.store.connection import statement
+from workerpool.store.line import outcome_arrays
+
+FEW, MANY, HOT = 2_000, 200_000, 100_000
+
+
+@pytest.fixture(scope="module")
+def worker(module_database: str) -> Iterator[Session]:
+    """A worker; its backlog is made once for all tests of a shape, each test rolls back what it did."""
+    with Session(module_database) as session:
+        session.sql("SET statement_timeout = '60s'")
+        yield session
+
+
+def fill(worker: Session, shape: str, statistics: str) -> None:
+    """Make a backlog of one *shape*, unless it is there already."""
+    if getattr(worker, "filled", None) == (shape, statistics):
+        return
+    kind, _, count = shape.partition(" ")
+    rows = f"generate_series(1, {count or 0}) g"
+    insert = "INSERT INTO {schema}.revisions (item_key, priority) SELECT "
+    worker.sql("TRUNCATE {schema}.revisions RESTART IDENTITY CASCADE")
+    worker.sql("ALTER TABLE {schema}.revisions SET (autovacuum_enabled = off)")
+    if statistics == "stale":  # as of an empty table
+        worker.sql("VACUUM ANALYZE {schema}.revisions")
+    match kind:
+        case "wide":
+            worker.sql(insert + f"'i' || g, 0 FROM {rows}")
+        case "hot":  # all in front, and every row of it parked but the first
+            worker.sql(insert + f"'hot', 0 FROM {rows}")
+            worker.sql("UPDATE {schema}.revisions SET parked = 'behind' WHERE id > 1")
+            worker.sql("VACUUM {schema}.revisions")
+        case "raw":  # all in front, and no claim has seen them
+            worker.sql(insert + f"'hot', 9 FROM {rows}")
+        case "past":  # an item with a long history
+            worker.sql(
+                "INSERT INTO {schema}.revisions (item_key, status, completed_at, revision_number) "
+                f"SELECT 'hot', 'completed', now(), g FROM {rows}"
+            )
+            worker.sql(insert + "'hot', 0 FROM generate_series(1, 50) g")
+    worker.sql(insert + "'other' || g, 0 FROM generate_series(1, 100) g")
+    if statistics == "fresh":
+        worker.sql("VACUUM ANALYZE {schema}.revisions")
+    worker.filled = (shape, statistics)  # type: ignore[attr-defined]
+
+
+def touched(worker: Session, name: str, /, **parameters: Any) -> int:
+    """Run the statement *name* and return how many pages it touched."""
+    query = b"EXPLAIN (ANALYZE, BUFFERS, TIMING OFF, SUMMARY OFF, FORMAT JSON) " + statement(
+        name, worker.schema
+    ).as_bytes(worker.connection)
+    ((plan,),) = worker.connection.execute(query, parameters, prepare=False).fetchall()
+    top = plan[0]["Plan"]
+    return top["Shared Hit Blocks"] + top["Shared Read Blocks"]
+
+
+def turn(worker: Session, outcomes: list[Outcome], how_many: int, token: UUID | None = None) -> int:
+    """Return how many pages a turn touches."""
+    return touched(
+        worker,
+        "turn",
+        **outcome_arrays(outcomes),
+        worker="w",
+        token=token or uuid4(),
+        handlers=["default"],
+        how_many=how_many,
+        sharers=2,
+        lease="60 seconds",
+    )
+
+
+@contextmanager
+def undone(worker: Session) -> Iterator[None]:
+    """Whatever happens inside is rolled back."""
+    worker.begin()
+    try:
+        yield
+    finally:
+        worker.sql("ROLLBACK")
+
+
+def held(worker: Session, token: UUID) -> list[Outcome]:
+    """Return good outcomes of what was claimed with *token*."""
+    rows = worker.sql("SELECT id FROM {schema}.revisions WHERE claim_token = %s AND status = 'processing'", token)
+    assert rows, "the turn before claimed something"
+    return [Outcome(row[0], token, "completed", result="{}") for row in rows]
+
+
+def three_turns(worker: Session, how_many: int) -> tuple[int, int, int]:
+    """Claim, settle and claim, settle, all rolled back; returns the pages of each."""
+    first, second = uuid4(), uuid4()
+    with undone(worker):
+        one = turn(worker, [], how_many, first)
+        two = turn(worker, held(worker, first), how_many, second)
+        three = touched(worker, "settle", **outcome_arrays(held(worker, second)), only_expired=False)
+    return one, two, three
+
+
+def compare(worker: Session, small: str, large: str, statistics: str, measure: Callable[[], tuple[int, ...]]) -> None:
+    """Check that *measure* touches about as many pages at the *large* backlog as at the *small* one."""
+    fill(worker, small, statistics)
+    measure()  # the session's plans and catalogue caches are made
+    few = measure()
+    fill(worker, large, statistics)
+    measure()
+    many = measure()
+    print(f"{small}: {few}, {large}: {many}")
+    for before, after in zip(few, many, strict=True):
+        assert after <= before * 1.5 + 60
+
+
+@pytest.mark.parametrize("statistics", ["none", "stale", "fresh"])
+def test_backlog(worker: Session, statistics: str) -> None:
+    """P4: with 200,000 pending revisions a claim and a settlement touch as many pages as with 2,000."""
+
+    def both_sizes() -> tuple[int, ...]:
+        return (*three_turns(worker, 1), *three_turns(worker, 60))
+
+    compare(worker, f"wide {FEW}", f"wide {MANY}", statistics, both_sizes)
+
+
+@pytest.mark.parametrize("statistics", ["stale", "fresh"])
+def test_hot_item(worker: Session, statistics: str) -> None:
+    """P4, R10: 100,000 pending revisions of one item: head check, settlement, heal and look cost as with 2,000."""
+
+    def turns_and_sweeps() -> tuple[int, ...]:
+        heal = touched(worker, "heal", after="", how_many=100)
+        look = touched(worker, "look", handlers=["default"], how_many=2)
+        return (*three_turns(worker, 10), heal, look)
+
+    compare(worker, f"hot {FEW}", f"hot {HOT}", statistics, turns_and_sweeps)
+
+
+@pytest.mark.parametrize("statistics", ["stale", "fresh"])
+def test_long_history(worker: Session, statistics: str) -> None:
+    """P4: an item with 100,000 finished revisions costs as one with 2,000, its next revision_number too."""
+    compare(worker, f"past {FEW}", f"past {HOT}", statistics, lambda: three_turns(worker, 10))
+
+
+@pytest.mark.parametrize("statistics", ["stale", "fresh"])
+def test_unseen_hot_rows_cost_a_bounded_claim(worker: Session, statistics: str) -> None:
+    """R4: a claim that meets 100,000 rows of a hot item for the first time stops at its budget, as with 3,000."""
+
+    def first_claim() -> tuple[int]:
+        with undone(worker):
+            return (turn(worker, [], 60),)
+
+    compare(worker, "raw 3000", f"raw {HOT}", statistics, first_claim)

@@ -1,0 +1,112 @@
+"""Why a revision does not run, or what it does, and what one could do about it: from facts to sentences.
+
+Owns: the order in which reasons are looked for. Pure: the facts come from `waiting.sql`. Invariant: every status and
+every way of waiting
+has a sentence; a command that is named exists.
+"""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+from typing import Any
+
+from workerpool.cli.tables import length, safe, shorten
+
+Facts = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why a revision is where it is, and the next command (None: nothing needs to be done)."""
+
+    why: str
+    command: str | None = None
+
+
+def reason(facts: Facts, schema: str) -> Reason:
+    """Return why the revision with these *facts* does not run now."""
+    revision, status = facts["id"], facts["status"]
+    match status:
+        case "completed":
+            why = f"it ended {length(facts['ended_ago'])} ago, as number {facts['revision_number']} of its item"
+            return Reason(why, f"workerpool show {revision}")
+        case "failed" | "cancelled":
+            told = shorten(safe(facts["error_message"] or "no message"), 300)
+            why = f"it ended {length(facts['ended_ago'])} ago ({facts['error_kind'] or 'no kind'}): {told}"
+            return Reason(why, f"workerpool logs {revision}")
+        case "draft":
+            return Reason(
+                "it is a draft: drafts wait until they are queued",
+                _update(schema, "revisions", f"status = 'pending' WHERE id = {revision}"),
+            )
+        case "scheduled":
+            return Reason(
+                f"it is scheduled: due {_due(facts)}",
+                _update(schema, "revisions", f"run_at = now() WHERE id = {revision}"),
+            )
+        case "processing":
+            return _processing(facts)
+        case _:
+            return _pending(facts, schema)
+
+
+def _due(facts: Facts) -> str:
+    at = facts["run_at"].astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    return (
+        f"in {length(facts['due_in'])} (at {at})"
+        if facts["due_in"] > 0
+        else f"since {length(-facts['due_in'])} (at {at})"
+    )
+
+
+def _update(schema: str, table: str, change: str) -> str:
+    # Text for people to read and run, not for this program.
+    where = schema if schema.isidentifier() and schema.islower() else f'"{schema}"'
+    text = f"UPDATE {where}.{table} SET {change}"  # noqa: S608
+    simple = not set('"$`\\!') & set(text)
+    return "workerpool psql -c " + (f'"{text}"' if simple else shlex.quote(text))
+
+
+def _processing(facts: Facts) -> Reason:
+    where = f"it has run on {facts['worker_id']} for {length(facts['running_for'])}, attempt {facts['attempt']}"
+    if facts["lease_left"] is not None and facts["lease_left"] < 0:
+        late = length(-facts["lease_left"])
+        return Reason(
+            f"{where}; its lease ran out {late} ago: a living pool takes it back and tries again", "workerpool workers"
+        )
+    step = f": {safe(facts['step'])}" if facts["step"] else ""
+    percent = f" ({facts['percent']:.0f}%)" if facts["percent"] is not None else ""
+    ending = "; it was asked to end" if facts["cancelling"] else ""
+    return Reason(f"{where}{step}{percent}{ending}", f"workerpool logs {facts['id']} -f")
+
+
+def _pending(facts: Facts, schema: str) -> Reason:
+    if facts["behind"] is not None:
+        others = f", {facts['ahead']} of its item are before it" if facts["ahead"] > 1 else ""
+        why = f"it is behind revision {facts['behind']} of the same item{others}"
+        return Reason(why, f"workerpool explain {facts['behind']}")
+    if facts["halted"]:
+        item = "'" + facts["item_key"].replace("'", "''") + "'"
+        change = f"halted_at = NULL, halt_reason = NULL WHERE item_key = {item}"
+        return Reason(f"its item is halted: {safe(facts['halt_reason'] or '')}", _update(schema, "items", change))
+    if facts["parked"] == "due" or facts["due_in"] > 0:
+        kind = f" after {facts['error_kind']} in attempt {facts['attempt']}" if facts["error_kind"] else ""
+        return Reason(f"it waits to be tried again{kind}: due {_due(facts)}", f"workerpool logs {facts['id']}")
+    if facts["paused"]:
+        why = f"the pool is paused ({facts['pause_mode']}): {safe(facts['pause_reason'] or '')}"
+        return Reason(why, "workerpool status")
+    return _claimable(facts)
+
+
+def _claimable(facts: Facts) -> Reason:
+    if not facts["workers"]:
+        return Reason("no worker is alive", "workerpool start")
+    if not facts["able"]:
+        why = f"none of the {facts['workers']} living workers has the handler {safe(facts['handler'])!r}: it fails soon"
+        return Reason(why, "workerpool workers")
+    if facts["parked"] == "behind" or facts["idle"]:
+        return Reason("it is about to be claimed")
+    return Reason(
+        f"it waits for a free worker: all {facts['able']} that have its handler are busy", "workerpool workers"
+    )

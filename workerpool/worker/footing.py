@@ -1,0 +1,61 @@
+"""What a worker stands on, and whether a handler pulled it away: descriptors, working directory, signal handlers.
+
+Owns: the comparison after each handler; it costs two system calls. Invariant: a process whose descriptors are gone
+does nothing more, because a number may by now be somebody else's file; what can be put right is put right.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+
+from workerpool import logs
+
+log = logs.get("worker")
+#: The exit status of a worker whose handler closed its descriptors.
+EXIT_DAMAGED = 71
+_OURS = (signal.SIGTERM, signal.SIGQUIT, signal.SIGINT, signal.SIGHUP)
+
+
+class Footing:
+    """How this process was when it became a worker."""
+
+    def __init__(self, descriptor: int) -> None:
+        """Remember; *descriptor* is one that lives as long as the process, inherited with the others."""
+        self._descriptor = descriptor
+        self._identity = os.fstat(descriptor)[1:3]
+        self._folder = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._folder_identity = os.fstat(self._folder)[1:3]
+        self._handlers = [signal.getsignal(number) for number in _OURS]
+
+    @property
+    def is_gone(self) -> bool:
+        """Tell whether the descriptors were closed under this process."""
+        try:
+            return os.fstat(self._descriptor)[1:3] != self._identity
+        except OSError:
+            return True
+
+    def restore(self) -> bool:
+        """Put right what the handler that just came back changed; True: it cannot be, this process must be replaced.
+
+        Leaves the process at once where its descriptors are gone.
+        """
+        if self.is_gone:
+            os._exit(EXIT_DAMAGED)
+        try:
+            moved = os.stat(".")[1:3] != self._folder_identity
+        except OSError:
+            moved = True
+        if moved:
+            os.fchdir(self._folder)
+        if [signal.getsignal(number) for number in _OURS] != self._handlers:
+            log.warning("worker.dirtied", what="signal handlers")
+            return True
+        return False
+
+
+def memory_in_use() -> int:
+    """Return the bytes of memory that this process has in use."""
+    with open("/proc/self/statm", encoding="ascii") as statm:
+        return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")

@@ -1,0 +1,30 @@
+"""What the database is told of this worker itself: that it is here, hungry, busy, gone.
+
+Invariant: what is said here decides about waking and about handlers that nobody has, never about claims.
+"""
+
+from __future__ import annotations
+
+import os
+
+from workerpool.core.briefs import WorkerBrief
+from workerpool.store.line import Line
+
+
+def register(line: Line, brief: WorkerBrief, handlers: tuple[str, ...]) -> None:
+    """Say who this worker is and what it can do."""
+    line.call(
+        "register_worker",
+        id=brief.worker_id,
+        manager=brief.manager_id,
+        host=brief.host,
+        slot=brief.slot,
+        generation=brief.generation,
+        pid=os.getpid(),
+        handlers=list(handlers),
+    )
+
+
+def say(line: Line, brief: WorkerBrief, state: str) -> None:
+    """Say that this worker is ``idle`` (hungry), ``busy`` again, or ``gone``."""
+    line.call("worker_state", id=brief.worker_id, state=state)

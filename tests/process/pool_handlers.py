@@ -272,3 +272,9 @@ def grow(job: Job) -> None:
     """Use more memory, and keep it."""
     HOARD.append(os.urandom(1 << 20) * job.payload["megabytes"])
     time.sleep(0.1)
+
+
+@handler("whisper")
+def whisper(job: Job) -> None:
+    """Write one line past Python and be gone at once."""
+    os.write(1, f"the words of {job.id}\n".encode())

@@ -165,7 +165,7 @@ def test_crashes_of_different_revisions_in_a_row_are_charged_to_the_slot(pool: P
 
 def test_a_stopped_worker_is_replaced_after_its_lease(pool: Pool) -> None:
     """SIGSTOP of a worker for longer than its lease: it is killed and replaced, its revision is retried (R20)."""
-    daemon = pool().start()
+    daemon = pool(lease="1s", heartbeat="200ms").start()
     revision = daemon.insert("page", "work", {"seconds": 60})
     worker = daemon.begun(revision)
     daemon.sql("UPDATE revisions SET payload = '{}'")
@@ -205,8 +205,8 @@ def test_a_ghost_can_write_nothing(pool: Pool) -> None:
 
 def test_a_handler_that_holds_the_interpreter_lock_is_not_run_twice(pool: Pool) -> None:
     """Three leases long nothing of the worker's Python runs: its lease is renewed all the same, by the keeper."""
-    daemon = pool().start()
-    revision = daemon.insert("page", "greedy", {"seconds": 6})
+    daemon = pool(lease="1s", heartbeat="200ms").start()
+    revision = daemon.insert("page", "greedy", {"seconds": 3.5})
     row = daemon.ended(revision)
     assert (row["status"], row["attempt"], row["crash_count"]) == ("completed", 1, 0)
     assert len(daemon.entries("begin", revision)) == 1

@@ -143,6 +143,15 @@ def test_what_a_handler_writes_is_in_its_execution_log(shared: Daemon) -> None:
     until(lambda: wanted <= set(shared.lines(revision)), 5.0, f"{shared.lines(revision)}")
 
 
+def test_words_written_past_python_are_ascribed_to_who_wrote_them(shared: Daemon) -> None:
+    """However soon a handler is over and the next one begins."""
+    rows = [shared.insert(f"item{n % 5}", "whisper") for n in range(50)]
+    for each in rows:
+        shared.ended(each)
+    for each in rows:
+        until(lambda each=each: shared.lines(each) == [f"the words of {each}"], 5.0, f"{each}: {shared.lines(each)}")
+
+
 def test_a_flood_of_output_neither_blocks_nor_grows(shared: Daemon) -> None:
     """200 MB, by print and by descriptor: the handler is not held up, and what is kept is bounded."""
     revision = shared.insert("page", "flood", {"megabytes": 100})

@@ -92,7 +92,7 @@ def test_a_stop_at_any_moment_of_the_start_is_heard(pool: Pool) -> None:
     daemon.insert("page", "work", {"seconds": 1000})
     for _ in range(20):
         daemon.spawn()
-        time.sleep(random.uniform(0.0, 1.8))  # the moment is what is varied
+        time.sleep(random.uniform(0.0, 1.5))  # the moment is what is varied
         begun = len(daemon.entries("begin"))
         daemon.send(signal.SIGTERM)
         if begun or len(daemon.entries("begin")):

@@ -12,12 +12,10 @@ import pytest
 
 from tests.conftest import Databases
 
+# Deleting a few rows is ten times as quick as truncating tables with all their indexes.
 EMPTY = """
-DO $$ BEGIN
-    EXECUTE (SELECT 'TRUNCATE ' || string_agg(format('workerpool.%I', tablename), ', ') || ' RESTART IDENTITY CASCADE'
-             FROM pg_tables WHERE schemaname = 'workerpool'
-             AND tablename NOT IN ('alembic_version', 'control_events', 'pause_state'));
-END $$
+DELETE FROM workerpool.execution_log; DELETE FROM workerpool.revisions; DELETE FROM workerpool.items;
+DELETE FROM workerpool.workers; ALTER TABLE workerpool.revisions ALTER COLUMN id RESTART
 """
 
 

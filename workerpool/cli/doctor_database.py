@@ -115,8 +115,7 @@ def _pooler(found: Inspection) -> Finding:
         case _:
             told = "one that gives each transaction another server connection (PgBouncer's transaction mode)"
             advice = (
-                "point WORKERPOOL_DATABASE_URL at the server itself, or at a pool in session mode: through this one no "
-                "NOTIFY is heard, so that new revisions wait for WORKERPOOL_POLL_INTERVAL, and a statement that was "
-                "prepared on one connection may not be found on the next"
+                "point WORKERPOOL_DATABASE_URL at the server itself, or at a pool in session mode: through this one "
+                "the workers' prepared statements get lost, and NOTIFY is not heard"
             )
-            return warning("pooler", told, advice)
+            return problem("pooler", told, advice)

@@ -14,7 +14,7 @@ from workerpool.cli.errors import Refused, no_such
 from workerpool.cli.home import Home
 from workerpool.cli.options import RevisionId, session, with_json, with_settings
 from workerpool.cli.reasons import reason
-from workerpool.cli.tables import length, log_line, safe, size, write_facts, write_json, write_table
+from workerpool.cli.tables import length, log_line, safe, shorten, size, write_facts, write_json, write_table
 from workerpool.config import Settings, mask_url
 from workerpool.core.revision import STATUSES
 
@@ -108,7 +108,7 @@ def workers(settings: Settings, as_json: bool, gone: bool) -> None:
             size(each["rss_bytes"]),
             length(each["age_seconds"]),
             f"{length(each['seen_seconds'])} ago",
-            ", ".join(each["handlers"]),
+            shorten(", ".join(each["handlers"]), 30),
         )
         for each in found
     ]

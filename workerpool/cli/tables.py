@@ -133,7 +133,9 @@ def _draw(columns: Sequence[str], texts: Sequence[Sequence[str]]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(*columns, box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False)
+    for place, column in enumerate(columns):
+        table.add_column(column, no_wrap=place == 0, overflow="fold")
     for row in texts:
         table.add_row(*(Text(cell, style=COLOURS.get(cell, "")) for cell in row))
     Console(highlight=False).print(table)

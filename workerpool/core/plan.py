@@ -155,7 +155,7 @@ def _stop(pool: Pool, now: float) -> Iterator[Action]:
     if not alive or now >= end + LAST_MOMENT:
         yield Leave()
         return
-    stage = max(child.stage for child in alive if child.stage != Stage.CHECK or len(alive) == 1)
+    stage = max((child.stage for child in alive if child.stage != Stage.CHECK), default=Stage.CHECK)
     for child in alive:
         if child.killed or (child.stage != stage and child.stage not in {Stage.PREPARE, Stage.CHECK}):
             continue

@@ -17,8 +17,8 @@ from workerpool.core.briefs import PrepareBrief, from_message
 from workerpool.core.outcome import released
 from workerpool.link import tether
 from workerpool.link.channel import Channel
-from workerpool.store import failures, migrate
 from workerpool.store.line import Line, LineLost, StatementRefused
+from workerpool.store.session import Session, newest
 
 log = logs.get("prepare")
 EXIT_NO_DATABASE, EXIT_CONFIG = 69, 78
@@ -44,9 +44,11 @@ def prepare(brief: PrepareBrief) -> int:
     if not _wait(brief):
         return EXIT_NO_DATABASE
     try:
-        migrate.upgrade(brief.url, brief.schema)
+        _migrate(brief)
         _release(brief)
     except Exception as error:
+        from workerpool.store import failures
+
         told = failures.describe(error)
         if told is None:
             raise
@@ -55,6 +57,16 @@ def prepare(brief: PrepareBrief) -> int:
         return EXIT_NO_DATABASE if kind == "unavailable" else EXIT_CONFIG
     log.info("prepare.finished")
     return 0
+
+
+def _migrate(brief: PrepareBrief) -> None:
+    with Session(brief.url, brief.schema, "prepare") as session:
+        if session.version() == newest():
+            return
+    from workerpool.store import migrate  # only now: Alembic takes longer to import than all else here
+
+    migrate.upgrade(brief.url, brief.schema)
+    log.info("schema.migrated", version=newest())
 
 
 def _wait(brief: PrepareBrief) -> bool:

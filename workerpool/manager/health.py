@@ -49,3 +49,11 @@ def flush(slots: Iterable[Slot]) -> None:
         if process.channel is not None:
             process.channel.flush()
     reap_strangers(frozenset(process.pid for process in there))
+
+
+def say_broken(slot: Slot, slots: Iterable[Slot], why: str, traceback: str) -> None:
+    """Log why a worker cannot start; all have the same modules, so the same traceback is logged once."""
+    known = {other.told for other in slots}
+    slot.told = traceback or why
+    if slot.told not in known:
+        log.error("handlers.failed", child=slot.name, why=why, traceback=traceback or None)

@@ -24,13 +24,13 @@ from workerpool.manager.crew import Crew
 from workerpool.manager.news import News
 from workerpool.manager.notify import Notifier
 from workerpool.manager.output import OutputLines, drain
-from workerpool.manager.slot import EXIT_ABORTED, EXIT_BOOT, EXIT_CONFIG, EXIT_HANDLERS, Slot
+from workerpool.manager.slot import EXIT_ABORTED, EXIT_CONFIG, Slot
 from workerpool.manager.spec import PoolSpec
 from workerpool.manager.watch import Watch
 
 log = logs.get("manager")
 HEALTH_EVERY = 60.0
-EXIT_INCOMPLETE, EXIT_GAVE_UP = 5, 75
+EXIT_INCOMPLETE = 5
 SWEEP_LIMIT = 0.5
 #: Bytes of a dead worker's output that are still read: somebody else may hold its pipe and write on.
 LAST_WORDS = 1 << 20
@@ -50,8 +50,7 @@ class Manager:
         self._quick = False
         self._code = 0
         self._ready = False
-        self._health_at = 0.0
-        self._second = 0.0
+        self._health_at = self._second = 0.0
 
     @property
     def spec(self) -> PoolSpec:
@@ -62,8 +61,6 @@ class Manager:
     def is_stopping(self) -> bool:
         """Tell whether a stop was asked for."""
         return self._stopping_since is not None
-
-    # -- the loop ----------------------------------------------------------------------------------------------------
 
     def run(self, descriptor: int) -> int:
         """Run until everything is over; signal numbers are read from *descriptor*. Returns the exit code."""
@@ -116,10 +113,8 @@ class Manager:
                 assert_never(action)
 
     def _note(self, code: int) -> None:
-        """The first reason to leave with something else than 0 is the one that is told."""
+        # The first reason to leave with something else than 0 is the one that is told.
         self._code = self._code or code
-
-    # -- children ----------------------------------------------------------------------------------------------------
 
     def _start(self, slot: Slot, now: float) -> None:
         slot.generation += 1
@@ -177,18 +172,12 @@ class Manager:
                 log.info("manager.ready")
                 self._notifier.say(READY="1")
             case "broken":
-                self._say_broken(slot, message["why"], message["traceback"])
+                health.say_broken(slot, self.slots.values(), message["why"], message["traceback"])
             case "buried":
                 self._news.answered(message["worker"])
             case "empty" if not self.is_stopping:
                 log.info("manager.emptied")
                 self.stop()
-
-    def _say_broken(self, slot: Slot, why: str, traceback: str) -> None:
-        known = {other.told for other in self.slots.values()}
-        slot.told = traceback or why
-        if slot.told not in known:  # all workers have the same modules: the same traceback is told once
-            log.error("handlers.failed", child=slot.name, why=why, traceback=traceback or None)
 
     def _ended(self, slot: Slot) -> None:
         process = slot.process
@@ -218,7 +207,7 @@ class Manager:
         elif slot.spec.stage <= Stage.PREPARE and not self.is_stopping and self._is_final(slot, status):
             slot.process, slot.state = None, "finished" if status == 0 else "gave_up"
         else:
-            slot.plan_restart(end, completed, time.monotonic(), self.spec.max_restarts, self.spec.restart_period)
+            slot.plan_restart(end, completed, time.monotonic(), self.spec)
             self._after(slot, planned=end.planned, status=status)
 
     def _is_final(self, slot: Slot, status: int) -> bool:
@@ -240,8 +229,7 @@ class Manager:
         elif slot.state == "gave_up":
             log.error("slot.gave_up", child=slot.name, restarts=slot.restart_count)
             if not slot.is_worker or all(each.state == "gave_up" for each in self._crew.workers()):
-                codes = {EXIT_HANDLERS: EXIT_HANDLERS, EXIT_CONFIG: EXIT_CONFIG}
-                self.stop(code=codes.get(status, EXIT_BOOT) if slot.boot_failures else EXIT_GAVE_UP)
+                self.stop(code=slot.code_of_giving_up(status))
         elif not slot.wanted:
             del self.slots[slot.name]
         elif not planned:
@@ -250,8 +238,6 @@ class Manager:
     def _drain(self, slot: Slot, process: Process, limit: int = 1) -> None:
         if not drain(slot, process, self._board, self._output, limit):
             self._watch.drop(process.output)
-
-    # -- what people ask ---------------------------------------------------------------------------------------------
 
     def stop(self, *, quick: bool = False, code: int | None = None) -> None:
         """Begin to stop; a repeated graceful stop changes nothing, a quick one shortens it."""

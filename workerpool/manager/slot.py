@@ -16,9 +16,9 @@ from workerpool.core.restart import Crash
 from workerpool.link.board import Board, Running
 from workerpool.link.tether import is_stopped
 from workerpool.manager.child import Process
-from workerpool.manager.spec import ChildSpec
+from workerpool.manager.spec import ChildSpec, PoolSpec
 
-EXIT_BOOT, EXIT_HANDLERS, EXIT_ABORTED, EXIT_DAMAGED, EXIT_CONFIG = 3, 4, 5, 71, 78
+EXIT_BOOT, EXIT_HANDLERS, EXIT_ABORTED, EXIT_DAMAGED, EXIT_GAVE_UP, EXIT_CONFIG = 3, 4, 5, 71, 75, 78
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +128,7 @@ class Slot:
             return End("finished", "has done its work", None, True)
         return End("crash", f"ended unasked: {ended}", None, False)
 
-    def plan_restart(self, end: End, completed: int, now: float, max_restarts: int, period: float) -> None:
+    def plan_restart(self, end: End, completed: int, now: float, pool: PoolSpec) -> None:
         """Decide from the end of the process when, and whether, this place is filled again."""
         was_ready = self.state == "ready"
         self.process, self.state, self.since, self.start_at = None, "waiting", now, now
@@ -145,10 +145,16 @@ class Slot:
         self.failures = 1 if completed > 0 else self.failures + 1
         self.start_at = now + restart.delay(self.failures)
         if end.reason == "crash" and restart.charged(self.last_crash, crash):
-            self.restarts, too_many = restart.add_restart(self.restarts, now, max_restarts, period)
+            self.restarts, too_many = restart.add_restart(self.restarts, now, pool.max_restarts, pool.restart_period)
             if too_many:
                 self.state = "gave_up"
         self.last_crash = crash
+
+    def code_of_giving_up(self, status: int) -> int:
+        """Return the exit code of a pool that ends because this place, the last one, was given up."""
+        if not self.boot_failures:
+            return EXIT_GAVE_UP
+        return status if status in {EXIT_HANDLERS, EXIT_CONFIG} else EXIT_BOOT
 
 
 def describe(status: int, killed: Why | None, running: Running | None) -> str:

@@ -7,8 +7,6 @@ delays nobody.
 
 from __future__ import annotations
 
-import os
-import select
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -27,7 +25,7 @@ from workerpool.worker.desk import WorkerDesk
 from workerpool.worker.footing import memory_in_use
 from workerpool.worker.hand import Hand
 from workerpool.worker.perform import Performer
-from workerpool.worker.settling import note_lost, reconcile, settle_all
+from workerpool.worker.settling import note_lost, note_outcome, reconcile, settle_all
 
 log = logs.get("worker")
 #: What waited longer than this before its start is checked by token first: this process may have been stopped
@@ -36,12 +34,6 @@ STALE = 0.2
 LONGEST_PAUSE = 0.25
 #: After a handler that took longer than this, the memory in use is looked at; else after every 64.
 LONG = 0.05
-EVENT_OF = {
-    "failed": "revision.failed",
-    "retried": "revision.retried",
-    "cancelled": "revision.cancelled",
-    "released": "revision.released",
-}
 
 
 class Loop:
@@ -240,10 +232,7 @@ class Loop:
             self._estimates[claim.handler] = pace.estimate(self._estimates.get(claim.handler), took)
             self._hand.finish(outcome)
             self._record.end(completed=outcome.verdict == "completed")
-        if outcome.verdict != "completed":
-            log.info(
-                EVENT_OF[outcome.verdict], revision_id=claim.revision_id, attempt=claim.attempt, why=outcome.message
-            )
+        note_outcome(claim, outcome)
 
     def _starve(self) -> None:
         """Nothing to do: say so in a transaction of its own, look once more after its commit, then sleep (R11)."""
@@ -266,11 +255,7 @@ class Loop:
     def _sleep(self, seconds: float) -> None:
         self.idle = True
         try:
-            ready, _, _ = select.select([self._brief.bell], [], [], 0 if self.stopping else seconds)
-            if ready:
-                os.eventfd_read(self._brief.bell)
-        except BlockingIOError:
-            pass
+            presence.await_bell(self._brief, 0 if self.stopping else seconds)
         finally:
             self.idle = False
             self._poke()

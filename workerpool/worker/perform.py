@@ -12,7 +12,8 @@ import json
 import os
 import random
 import re
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
+from typing import Any
 
 from workerpool.core import outcome as verdicts
 from workerpool.core.errors import Cancelled, Fail, HandlerMissing, InvalidPayload, message_of
@@ -111,13 +112,10 @@ class Performer:
             return spec.call(job)
         if self._runner is None:
             self._runner = asyncio.Runner()
-        try:
-            return self._runner.run(spec.call(job))
-        except Exception:
-            raise
-        except BaseException:
-            self._runner = None  # an event loop that was broken off is not used again
-            raise
+        value, error = self._runner.run(_outcome_of(spec.call(job)))
+        if error is not None:
+            raise error
+        return value
 
     def _stay_one_process(self) -> None:
         # A handler that forked and let its child return would make a second worker with the same connection.
@@ -152,3 +150,11 @@ class Performer:
                 return verdicts.failed(revision, claim_token, tries, "out of memory (MemoryError)", "error", jitter)
             case _:
                 return verdicts.failed(revision, claim_token, tries, message_of(error), "error", jitter)
+
+
+async def _outcome_of(handler: Coroutine[Any, Any, object]) -> tuple[object, BaseException | None]:
+    """Keep whatever a coroutine raises from the event loop, which an exit or an interrupt would break off."""
+    try:
+        return await handler, None
+    except BaseException as error:
+        return None, error

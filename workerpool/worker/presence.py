@@ -5,7 +5,9 @@ Invariant: what is said here decides about waking and about handlers that nobody
 
 from __future__ import annotations
 
+import contextlib
 import os
+import select
 
 from workerpool.core.briefs import WorkerBrief
 from workerpool.store.line import Line
@@ -28,3 +30,11 @@ def register(line: Line, brief: WorkerBrief, handlers: tuple[str, ...]) -> None:
 def say(line: Line, brief: WorkerBrief, state: str) -> None:
     """Say that this worker is ``idle`` (hungry), ``busy`` again, or ``gone``."""
     line.call("worker_state", id=brief.worker_id, state=state)
+
+
+def await_bell(brief: WorkerBrief, seconds: float) -> None:
+    """Sleep until the keeper rings, at most *seconds*."""
+    ready, _, _ = select.select([brief.bell], [], [], seconds)
+    if ready:
+        with contextlib.suppress(BlockingIOError):
+            os.eventfd_read(brief.bell)

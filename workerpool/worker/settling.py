@@ -12,11 +12,18 @@ import time
 from workerpool import logs
 from workerpool.core import pace
 from workerpool.core.outcome import Outcome, released
+from workerpool.core.revision import Claim
 from workerpool.store.line import Line, StatementRefused
 from workerpool.worker.hand import Hand
 
 log = logs.get("worker")
 PATIENCE = 0.2
+EVENT_OF = {
+    "failed": "revision.failed",
+    "retried": "revision.retried",
+    "cancelled": "revision.cancelled",
+    "released": "revision.released",
+}
 
 
 def settle_all(hand: Hand, line: Line) -> None:
@@ -49,6 +56,12 @@ def _one_by_one(hand: Hand, line: Line, outcomes: list[Outcome]) -> None:
             # The database cannot hold this outcome: say so in one that it can.
             told = f"the outcome could not be written: {error.reason}"
             hand.replace(Outcome(outcome.revision_id, outcome.token, "failed", message=told[:2000], kind="error"))
+
+
+def note_outcome(claim: Claim, outcome: Outcome) -> None:
+    """Log an attempt that did not complete its revision."""
+    if outcome.verdict != "completed":
+        log.info(EVENT_OF[outcome.verdict], revision_id=claim.revision_id, attempt=claim.attempt, why=outcome.message)
 
 
 def note_lost(outcomes: list[Outcome], written: frozenset[int]) -> None:

@@ -3,9 +3,10 @@
 -- Rules on one column are domains over text and numbers: PostgreSQL keeps their checks parsed for a session, while it parses the checks
 -- of a table anew for each statement that writes it (measured: 0.3 ms for eleven of them, more than the write itself).
 -- The name of a rule is what a client reads when it breaks it.
-CREATE DOMAIN {schema}.item_name AS text
+-- Keys are compared as bytes: several times as quick as by a language's rules, and an upgrade of those cannot break an index.
+CREATE DOMAIN {schema}.item_name AS text COLLATE "C"
     CONSTRAINT item_key_has_1_to_512_characters CHECK (length(VALUE) BETWEEN 1 AND 512);
-CREATE DOMAIN {schema}.handler_name AS text
+CREATE DOMAIN {schema}.handler_name AS text COLLATE "C"
     CONSTRAINT handler_has_1_to_200_characters CHECK (length(VALUE) BETWEEN 1 AND 200);
 CREATE DOMAIN {schema}.revision_status AS text
     CONSTRAINT status_is_draft_scheduled_pending_processing_or_an_end

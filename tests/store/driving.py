@@ -51,6 +51,11 @@ class Session:
         return self
 
     def __exit__(self, *_: object) -> None:
+        # After a failure a thread may be inside a call: closing under it would lend its descriptor to somebody else.
+        if not self.connection.lock.acquire(blocking=False):
+            self.connection.cancel()
+            self.connection.lock.acquire(timeout=LIMIT)
+        self.connection.lock.release()
         self.connection.close()
 
     def sql(self, text: str, *parameters: Any) -> list[TupleRow]:
@@ -63,6 +68,11 @@ class Session:
         """Run the statement *name* of ``store/sql``."""
         cursor = self.connection.execute(statement(name, self.schema), parameters)
         return cursor.fetchall() if cursor.description else []
+
+    def numbered(self, name: str, parameters: list[Any], before: bytes = b"") -> list[TupleRow]:
+        """Run the statement *name*, whose parameters are numbered."""
+        query = before + statement(name, self.schema).as_bytes(self.connection)
+        return psycopg.RawCursor(self.connection).execute(query, parameters, prepare=not before).fetchall()
 
     def insert(self, *items: str, **columns: Any) -> list[int]:
         """Insert a revision for each item, all in one statement; returns their ids in order."""
@@ -85,16 +95,8 @@ class Session:
     ) -> list[Held]:
         """Settle *outcomes* and claim; ``answer`` is then claimed, empty or contended."""
         token = uuid4()
-        rows = self.call(
-            "turn",
-            **outcome_arrays(outcomes),
-            worker=self.name,
-            token=token,
-            handlers=list(handlers),
-            how_many=how_many,
-            sharers=sharers,
-            lease=f"{lease} seconds",
-        )
+        asked = [self.name, token, list(handlers), how_many, sharers, f"{lease} seconds"]
+        rows = self.numbered("turn", [*outcome_arrays(outcomes).values(), *asked])
         answer: Answer = answer_of(rows)
         self.answer, self.settled = answer.state, answer.settled
         return [Held(c[0], c[1], token, c[4], c[3], c[6], c[8]) for c in answer.claims]

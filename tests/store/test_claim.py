@@ -9,7 +9,7 @@ import psycopg
 import pytest
 from psycopg import errors
 
-from tests.store.driving import Held, Session, done
+from tests.store.driving import Held, Session, done, until
 from workerpool.core.outcome import Outcome
 
 
@@ -164,15 +164,14 @@ def test_unpark_lifts_only_what_is_behind(worker: Session) -> None:
 def test_due_rows_are_cleared_by_the_claim(worker: Session) -> None:
     """R6: a back-off that ended and a schedule that came need nobody but the next claim."""
     worker.insert("a", "b")
-    held = worker.turn(how_many=2)
-    with worker.transaction():
-        (scheduled,) = worker.sql(
-            "INSERT INTO {schema}.revisions (item_key, run_at) VALUES ('c', now() + interval '1 us') "
-            "RETURNING id, status"
-        )
-    assert scheduled == (3, "scheduled")
-    taken = worker.turn(*(retried(each, 0.000001) for each in held), how_many=5)
-    assert sorted(each.id for each in taken) == [1, 2, 3]
+    worker.settle(*(retried(each, 0.02) for each in worker.turn(how_many=2)))
+    worker.sql("INSERT INTO {schema}.revisions (item_key, run_at) VALUES ('c', now() + interval '20 ms')")
+    assert worker.rows() == {1: ("pending", "due"), 2: ("pending", "due"), 3: ("scheduled", None)}
+    until(
+        lambda: worker.sql("SELECT 1 FROM {schema}.revisions HAVING max(run_at) < clock_timestamp()"),
+        "all of them are due",
+    )
+    assert sorted(each.id for each in worker.turn(how_many=5)) == [1, 2, 3]
 
 
 def test_released_attempt_is_not_counted(worker: Session) -> None:

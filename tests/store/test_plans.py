@@ -18,6 +18,8 @@ from workerpool.store.line import outcome_arrays
 
 FEW, MANY, HOT = 2_000, 200_000, 100_000
 
+EXPLAIN = b"EXPLAIN (ANALYZE, BUFFERS, TIMING OFF, SUMMARY OFF, FORMAT JSON) "
+
 
 @pytest.fixture(scope="module")
 def worker(module_database: str) -> Iterator[Session]:
@@ -61,27 +63,22 @@ def fill(worker: Session, shape: str, statistics: str) -> None:
 
 def touched(worker: Session, name: str, /, **parameters: Any) -> int:
     """Run the statement *name* and return how many pages it touched."""
-    query = b"EXPLAIN (ANALYZE, BUFFERS, TIMING OFF, SUMMARY OFF, FORMAT JSON) " + statement(
-        name, worker.schema
-    ).as_bytes(worker.connection)
+    query = EXPLAIN + statement(name, worker.schema).as_bytes(worker.connection)
     ((plan,),) = worker.connection.execute(query, parameters, prepare=False).fetchall()
+    return pages(plan)
+
+
+def pages(plan: Any) -> int:
+    """Return how many pages a plan touched."""
     top = plan[0]["Plan"]
-    return top["Shared Hit Blocks"] + top["Shared Read Blocks"]
+    return int(top["Shared Hit Blocks"] + top["Shared Read Blocks"])
 
 
 def turn(worker: Session, outcomes: list[Outcome], how_many: int, token: UUID | None = None) -> int:
     """Return how many pages a turn touches."""
-    return touched(
-        worker,
-        "turn",
-        **outcome_arrays(outcomes),
-        worker="w",
-        token=token or uuid4(),
-        handlers=["default"],
-        how_many=how_many,
-        sharers=2,
-        lease="60 seconds",
-    )
+    asked = ["w", token or uuid4(), ["default"], how_many, 2, "60 seconds"]
+    ((plan,),) = worker.numbered("turn", [*outcome_arrays(outcomes).values(), *asked], EXPLAIN)
+    return pages(plan)
 
 
 @contextmanager

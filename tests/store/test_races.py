@@ -12,7 +12,7 @@ import psycopg
 import pytest
 from psycopg import errors
 
-from tests.store.driving import Held, Session, Waiting, blocked, done
+from tests.store.driving import Held, Session, Waiting, blocked, done, until
 from workerpool.core.outcome import Outcome
 
 
@@ -459,3 +459,21 @@ def test_rolled_back_insert_leaves_a_gap(one: Session, client: Session) -> None:
     client.sql("ROLLBACK")
     assert one.turn() == []
     assert one.answer == "empty"
+
+
+def test_due_row_that_somebody_holds(one: Session, client: Session) -> None:
+    """R6, R8.
+
+    A claim skips a due row that a foreign transaction holds, instead of waiting or looking again and again.
+    """
+    client.insert("a", "b")
+    (held,) = one.turn()
+    one.settle(Outcome(held.id, held.token, "retried", message="no", kind="error", delay=timedelta(milliseconds=20)))
+    assert one.rows()[1] == ("pending", "due")
+    until(lambda: client.sql("SELECT 1 FROM {schema}.revisions WHERE run_at < clock_timestamp() AND id = 1"), "due")
+    client.begin()
+    client.sql("SELECT 1 FROM {schema}.revisions WHERE id = 1 FOR UPDATE")
+    one.sql("SET statement_timeout = '2s'")
+    assert [each.id for each in one.turn(how_many=5)] == [2]
+    client.commit()
+    assert [each.id for each in one.turn(how_many=5)] == [1]

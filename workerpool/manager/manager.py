@@ -95,7 +95,6 @@ class Manager:
             case Abort(name):
                 slot = self.slots[name]
                 slot.aborted = slot.asked = True
-                self._note(EXIT_INCOMPLETE)
                 log.warning("child.asked", child=name, how="abort")
                 if slot.process is not None:
                     slot.process.abort()

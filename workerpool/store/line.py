@@ -9,7 +9,6 @@ for the one who asked (``collect``). Safe to be used from two threads.
 
 from __future__ import annotations
 
-import contextlib
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from psycopg.rows import TupleRow
 from workerpool.core.outcome import Outcome
 from workerpool.core.revision import Claim
 from workerpool.store.connection import connect, statement
+from workerpool.store.flight import Flight, prepare
 
 
 class LineLost(Exception):
@@ -116,8 +116,7 @@ class Line:
         self._url, self._schema, self._role = url, schema, role
         self._lock = threading.RLock()
         self._connection: psycopg.Connection[TupleRow] | None = None
-        self._pipeline: contextlib.ExitStack | None = None
-        self._cursor: psycopg.Cursor[TupleRow] | None = None
+        self._flight: Flight | None = None
         self._kept: Answer | BaseException | None = None
 
     def open(self) -> None:
@@ -128,6 +127,8 @@ class Line:
                 self._connection = connect(self._url, role=self._role)
                 self._connection.execute(STEADY)
                 self._connection.prepare_threshold = 0
+                for name in ("turn", "claim"):
+                    prepare(self._connection, name, statement(name, self._schema).as_bytes())
             except psycopg.Error as error:
                 raise LineLost(error) from error
 
@@ -140,9 +141,9 @@ class Line:
         """Close the connection, whatever is under way."""
         with self._lock:
             connection, self._connection = self._connection, None
-            if self._cursor is not None:  # whoever submitted a turn learns that its answer is lost
+            if self._flight is not None:  # whoever submitted a turn learns that its answer is lost
                 self._kept = LineLost(ConnectionError("closed with a turn under way"))
-            self._pipeline, self._cursor = None, None
+            self._flight = None
             if connection is not None:
                 connection.close()
 
@@ -150,21 +151,19 @@ class Line:
         """Send a turn and return at once; ``collect`` has the answer. One turn at a time."""
         with self._lock:
             connection = self._live()
-            name = "turn" if outcomes else "claim"
-            parameters = (outcome_arrays(outcomes) if outcomes else {}) | {
-                "worker": order.worker,
-                "token": order.token,
-                "handlers": list(order.handlers),
-                "how_many": order.how_many,
-                "sharers": order.sharers,
-                "lease": f"{order.lease} seconds",
-            }
+            asked = [
+                order.worker,
+                order.token,
+                list(order.handlers),
+                order.how_many,
+                order.sharers,
+                f"{order.lease} seconds",
+            ]
             try:
-                stack = contextlib.ExitStack()
-                pipeline = stack.enter_context(connection.pipeline())
-                self._cursor = connection.execute(statement(name, self._schema), parameters)
-                pipeline.sync()
-                self._pipeline = stack
+                if outcomes:
+                    self._flight = Flight(connection, "turn", [*outcome_arrays(outcomes).values(), *asked])
+                else:
+                    self._flight = Flight(connection, "claim", asked)
             except psycopg.Error as error:
                 raise LineLost(error) from error
 
@@ -185,12 +184,12 @@ class Line:
     @property
     def under_way(self) -> bool:
         """Tell whether a turn was submitted whose answer nobody has collected."""
-        return self._cursor is not None or self._kept is not None
+        return self._flight is not None or self._kept is not None
 
     def call(self, name: str, /, **parameters: Any) -> list[TupleRow]:
         """Run the statement *name* and return its rows. Raises LineLost or StatementRefused."""
         with self._lock:
-            if self._cursor is not None:
+            if self._flight is not None:
                 self._finish()
             try:
                 cursor = self._live().execute(statement(name, self._schema), parameters)
@@ -209,18 +208,12 @@ class Line:
         return self._connection
 
     def _finish(self) -> None:
-        cursor, pipeline = self._cursor, self._pipeline
-        assert cursor is not None, "a turn is under way"
-        assert pipeline is not None, "a turn is under way"
-        self._cursor = self._pipeline = None
+        flight, self._flight = self._flight, None
+        assert flight is not None, "a turn is under way"
         try:
-            rows = cursor.fetchall()
-            pipeline.close()
-            self._kept = answer_of(rows)
+            self._kept = answer_of(flight.answer())
         except psycopg.Error as error:
             self._kept = understood(error)
-            with contextlib.suppress(psycopg.Error):
-                pipeline.close()
 
 
 def answer_of(rows: Sequence[TupleRow]) -> Answer:

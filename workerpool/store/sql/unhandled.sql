@@ -1,4 +1,5 @@
 -- unhandled: pending revisions whose handler no living worker has had for a while (R25).
+-- Where no worker lives at all nobody can tell what is missing, so nothing fails: one bad deployment must not empty a queue.
 -- Parameters: patience interval, lease interval, how_many integer. No locks. Walks the handlers, not the backlog.
 WITH RECURSIVE waiting AS (
     (SELECT r.handler::text AS handler FROM {schema}.revisions r
@@ -9,7 +10,8 @@ WITH RECURSIVE waiting AS (
         WHERE r.status = 'pending' AND r.parked IS NULL AND r.handler > w.handler ORDER BY r.handler LIMIT 1) x
 ), nobody AS MATERIALIZED (
     SELECT w.handler FROM waiting w
-    WHERE NOT EXISTS (
+    WHERE EXISTS (SELECT 1 FROM {schema}.workers k WHERE k.is_active AND k.handlers <> '{}')
+      AND NOT EXISTS (
         SELECT 1 FROM {schema}.workers k
         WHERE w.handler = ANY (k.handlers)
           AND (k.is_active OR k.last_heartbeat > clock_timestamp() - %(patience)s::interval))

@@ -126,9 +126,13 @@ class Queue(RuleBasedStateMachine):
         for row in self.model.rows.values():
             if row.waits:
                 self.make_due(row)
-        while any(row.status not in ENDS for row in self.model.rows.values()):
+        for _ in range(2 * len(self.model.rows) + 2):
             self.turn("w1", ("x", "y"), 60, "completed")
             self.agrees()
+            if all(row.status in ENDS for row in self.model.rows.values()):
+                break
+        else:
+            raise AssertionError("the queue does not become empty")
 
     @rule(items=st.lists(ITEMS, min_size=1, max_size=4), handler=st.sampled_from("xxy"), priority=st.integers(-1, 1))
     def insert(self, items: list[str], handler: str, priority: int) -> None:

@@ -116,6 +116,7 @@ class Line:
         self._url, self._schema, self._role = url, schema, role
         self._lock = threading.RLock()
         self._connection: psycopg.Connection[TupleRow] | None = None
+        self._prepared: set[str] = set()
         self._flight: Flight | None = None
         self._kept: Answer | BaseException | None = None
 
@@ -127,8 +128,7 @@ class Line:
                 self._connection = connect(self._url, role=self._role)
                 self._connection.execute(STEADY)
                 self._connection.prepare_threshold = 0
-                for name in ("turn", "claim"):
-                    prepare(self._connection, name, statement(name, self._schema).as_bytes())
+                self._prepared.clear()
             except psycopg.Error as error:
                 raise LineLost(error) from error
 
@@ -148,7 +148,10 @@ class Line:
                 connection.close()
 
     def submit(self, outcomes: Sequence[Outcome], order: Order) -> None:
-        """Send a turn and return at once; ``collect`` has the answer. One turn at a time."""
+        """Send a turn and return at once; ``collect`` has the answer. One turn at a time.
+
+        Raises LineLost or StatementRefused: nothing was sent, or nobody knows.
+        """
         with self._lock:
             connection = self._live()
             asked = [
@@ -159,13 +162,15 @@ class Line:
                 order.sharers,
                 f"{order.lease} seconds",
             ]
+            name = "turn" if outcomes else "claim"
             try:
-                if outcomes:
-                    self._flight = Flight(connection, "turn", [*outcome_arrays(outcomes).values(), *asked])
-                else:
-                    self._flight = Flight(connection, "claim", asked)
+                if name not in self._prepared:
+                    prepare(connection, name, statement(name, self._schema).as_bytes())
+                    self._prepared.add(name)
+                settling = outcome_arrays(outcomes).values() if outcomes else ()
+                self._flight = Flight(connection, name, [*settling, *asked])
             except psycopg.Error as error:
-                raise LineLost(error) from error
+                raise understood(error) from error
 
     def collect(self) -> Answer:
         """Wait for the answer of the turn under way.

@@ -15,6 +15,8 @@ import signal
 import threading
 import time
 
+import setproctitle
+
 from workerpool import logs
 from workerpool.core.briefs import WorkerBrief
 from workerpool.link.board import Board
@@ -44,6 +46,7 @@ class Attendant:
         self._wakeup = wakeup
         self._poke_read, self._poke_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._cleared = 0.0
+        self._title = ""
         self._flushed = 0.0
         self._manager = os.getppid()
         self.loop: Loop | None = None
@@ -81,6 +84,17 @@ class Attendant:
                 self._messages()
             if self.loop is not None and self.loop.token is not None:
                 self._watch(self.loop)
+            self._show()
+
+    def _show(self) -> None:
+        """Let ``ps`` show what takes long here."""
+        title, loop = f"workerpool: worker {self._brief.slot}", self.loop
+        if loop is not None and loop.token is not None and time.monotonic() - loop.started > LONG:
+            running = self._board.running(self._brief.board_slot)
+            title += f" busy revision {running.revision_id}" if running is not None else ""
+        if title != self._title:
+            self._title = title
+            setproctitle.setproctitle(title)
 
     def _signals(self) -> None:
         with contextlib.suppress(BlockingIOError):

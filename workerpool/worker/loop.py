@@ -123,17 +123,19 @@ class Loop:
         if self._hungry and self._hand.done:
             self._say("busy")  # after the first handler, not before it: the pick-up does not wait for this
         with self._hand.lock:
-            self._sent = order, _ = self._order(), time.monotonic()
-            self._line.submit(self._hand.send_off(pace.MOST), order)
+            order, sent = self._order(), time.monotonic()
+            try:
+                self._line.submit(self._hand.send_off(pace.MOST), order)
+            except StatementRefused:
+                self._hand.came_back()
+                raise
+            self._sent = order, sent
         if self._hand.held:
             self._perform_held()
         return self.absorb()
 
     def absorb(self) -> str:
-        """Take the answer of the turn under way in, if there is one.
-
-        Called by the attendant too, when a handler takes long.
-        """
+        """Take the answer of the turn under way in, if there is one. Called by the attendant too."""
         with self._hand.lock:
             if self._sent is None:
                 return "claimed"
@@ -160,10 +162,7 @@ class Loop:
             return answer.state
 
     def clear_desk(self) -> None:
-        """A handler takes long: nothing is held behind it, and what was done before it is settled.
-
-        Called by the attendant.
-        """
+        """A handler takes long: hold nothing behind it, settle what was done before it. Called by the attendant."""
         with self._hand.lock:
             self.absorb()
             given = self._hand.give_back()

@@ -1,6 +1,6 @@
 """Many processes at one queue, some of them killed or stopped, and a checker over everything that happened.
 
-WORKERPOOL_TEST_LONG=1 makes the run twenty times as long; WORKERPOOL_TEST_SEED repeats one.
+``tests/run.sh --long`` adds a run that is twenty times as long; WORKERPOOL_TEST_SEED repeats one.
 """
 
 import json
@@ -25,9 +25,7 @@ from tests.store.history import Change, Enqueued, Settled, violations
 from tests.store.racer import LEASE
 from workerpool.core.outcome import Outcome
 
-LONG = bool(os.environ.get("WORKERPOOL_TEST_LONG"))
-REVISIONS = 1500 * (20 if LONG else 1)
-LIMIT = 60.0 * (20 if LONG else 1)
+LIMIT = 60.0
 
 
 class Racers:
@@ -105,17 +103,17 @@ def trouble(racers: Racers, workers: list[subprocess.Popen[bytes]], chance: rand
         victim.send_signal(signal.SIGCONT)
 
 
-def run(url: str, folder: Path, seed: int) -> tuple[list[Enqueued], list[Settled], Keeper]:
+def run(url: str, folder: Path, seed: int, revisions: int) -> tuple[list[Enqueued], list[Settled], Keeper]:
     """Run everything until all that was inserted has ended; returns what the processes were told."""
     chance = random.Random(seed)
     racers = Racers(url, folder, chance)
     with ExitStack() as stack:
         keeper = Keeper(stack.enter_context(Session(url, "keeper")), chance)
-        inserters = [racers.start("inserter", REVISIONS // 2) for _ in range(2)]
+        inserters = [racers.start("inserter", revisions // 2) for _ in range(2)]
         workers = [racers.start("worker") for _ in range(4)]
         stack.enter_context(ended(inserters))
         stack.enter_context(ended(workers))
-        end = time.monotonic() + LIMIT
+        end = time.monotonic() + LIMIT + revisions / 50
         next_trouble = time.monotonic() + 1.0
         unfinished = "SELECT count(*) FROM {schema}.revisions WHERE status IN ('pending', 'processing')"
         while any(each.poll() is None for each in inserters) or keeper.session.sql(unfinished) != [(0,)]:
@@ -141,7 +139,8 @@ def run(url: str, folder: Path, seed: int) -> tuple[list[Enqueued], list[Settled
     return enqueued, [Settled(*key, written) for key, written in sent.items()], keeper
 
 
-def test_nothing_is_lost_or_doubled(server: Databases, template: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("revisions", [1_500, pytest.param(30_000, marks=pytest.mark.long)])
+def test_nothing_is_lost_or_doubled(server: Databases, template: str, tmp_path: Path, revisions: int) -> None:
     """P1, P2, P3, R10: four workers, two inserters, kills, stops, rescues, dismissals leave a clean history."""
     seed = int(os.environ.get("WORKERPOOL_TEST_SEED", random.randrange(2**31)))
     print(f"WORKERPOOL_TEST_SEED={seed}")
@@ -150,7 +149,7 @@ def test_nothing_is_lost_or_doubled(server: Databases, template: str, tmp_path: 
     try:
         with psycopg.connect(server.url(name), autocommit=True) as connection:
             history.record(connection)
-            enqueued, settled, keeper = run(server.url(name), tmp_path, seed)
+            enqueued, settled, keeper = run(server.url(name), tmp_path, seed, revisions)
             found = history.changes(connection)
             with Session(server.url(name)) as session:
                 assert session.heal() == []
@@ -161,7 +160,7 @@ def test_nothing_is_lost_or_doubled(server: Databases, template: str, tmp_path: 
             f"{keeper.dismissals} dismissals, {sum(each.written is False for each in settled)} refused, "
             f"{sum(each.written is None for each in settled)} unknown"
         )
-        assert sum(len(each.ids) for each in enqueued if not each.rolled_back) >= REVISIONS
+        assert sum(len(each.ids) for each in enqueued if not each.rolled_back) >= revisions
         assert violations(found, enqueued, settled) == []
     finally:
         server.drop(name)

@@ -24,6 +24,8 @@ BEGIN
     FROM (SELECT DISTINCT {schema}.item_lock(r.item_key) AS key FROM {schema}.revisions r WHERE r.id = ANY (ids) ORDER BY 1) k;
     GET DIAGNOSTICS items = ROW_COUNT;
     instant := clock_timestamp();
+    -- The fence is the token, and a lease: a row has one exactly while it is processing (a table check). Asking for the status instead
+    -- lets the planner walk all processing rows for each outcome.
     IF verdicts <@ '{completed}' AND NOT only_expired THEN
         WITH written AS (
             UPDATE {schema}.revisions r
@@ -34,7 +36,7 @@ BEGIN
                     ORDER BY n.revision_number DESC LIMIT 1), 0),
                 completed_at = instant, updated_at = instant
             FROM unnest(ids, tokens, results) AS o (id, token, result)
-            WHERE r.id = o.id AND r.claim_token = o.token AND r.status = 'processing'
+            WHERE r.id = o.id AND r.claim_token = o.token AND r.lease_expires_at IS NOT NULL
             RETURNING r.id, r.item_key::text
         )
         SELECT array_agg(w.id), array_agg(w.item_key) INTO settled, item_keys FROM written w;
@@ -60,7 +62,7 @@ BEGIN
                 updated_at = instant
             FROM unnest(ids, tokens, verdicts, results, messages, kinds, delays, crashes)
                  AS o (id, token, verdict, result, message, kind, delay, crashed)
-            WHERE r.id = o.id AND r.claim_token = o.token AND r.status = 'processing'
+            WHERE r.id = o.id AND r.claim_token = o.token AND r.lease_expires_at IS NOT NULL
               AND (NOT only_expired OR r.lease_expires_at < instant)
             RETURNING r.id, r.item_key::text
         )

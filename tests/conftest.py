@@ -37,6 +37,9 @@ QUICK = (
 )
 ROOT = Path(__file__).parent.parent
 
+# A shell that starts the tests in the background ignores Ctrl-C for them, and what is ignored here would be ignored by
+# every child; a handler is not inherited.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 # Child processes find the package as this one does, installed or not.
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
 

@@ -199,9 +199,10 @@ COMMENT ON COLUMN {schema}.safe_state.held IS 'Of these, held at a checkpoint.';
 COMMENT ON COLUMN {schema}.safe_state.active_tokens IS 'Work tokens in force.';
 COMMENT ON COLUMN {schema}.safe_state.is_safe IS 'Whether all is still, provably.';
 
-COMMENT ON FUNCTION {schema}.claim IS 'Claims heads of items, parks what is behind them: the only place where order is decided.';
+COMMENT ON FUNCTION {schema}.claim IS 'A turn with nothing to settle.';
 COMMENT ON FUNCTION {schema}.settle IS 'Writes the outcomes of attempts, fenced by their tokens, and lets their items go on.';
-COMMENT ON FUNCTION {schema}.turn IS 'settle and claim in one transaction and one round trip.';
+COMMENT ON FUNCTION {schema}.turn IS
+'Settles what was done, claims heads of items and parks what is behind them: the only place where order is decided.';
 COMMENT ON FUNCTION {schema}.dismiss IS 'Ends revisions that have not started.';
 COMMENT ON FUNCTION {schema}.heal IS 'Unparks heads that foreign SQL stranded.';
 COMMENT ON FUNCTION {schema}.item_lock IS 'The advisory lock of an item.';

@@ -33,32 +33,44 @@ def fill(worker: Session, shape: str, statistics: str) -> None:
     """Make a backlog of one *shape*, unless it is there already."""
     if getattr(worker, "filled", None) == (shape, statistics):
         return
-    kind, _, count = shape.partition(" ")
-    rows = f"generate_series(1, {count or 0}) g"
     insert = "INSERT INTO {schema}.revisions (item_key, priority) SELECT "
     worker.sql("TRUNCATE {schema}.revisions RESTART IDENTITY CASCADE")
     worker.sql("ALTER TABLE {schema}.revisions SET (autovacuum_enabled = off)")
     if statistics == "stale":  # as of an empty table
         worker.sql("VACUUM ANALYZE {schema}.revisions")
+    pour(worker, shape)
+    if shape.startswith("hot"):  # the entries of what was parked are gone from the candidates
+        worker.sql("VACUUM {schema}.revisions")
+    worker.sql(insert + "'other' || g, 0 FROM generate_series(1, 100) g")
+    if statistics == "fresh":
+        worker.sql("VACUUM ANALYZE {schema}.revisions")
+    worker.filled = (shape, statistics)  # type: ignore[attr-defined]
+
+
+def pour(worker: Session, shape: str) -> None:
+    """Insert the rows of a *shape*."""
+    kind, _, count = shape.partition(" ")
+    rows = f"generate_series(1, {count or 0}) g"
+    insert = "INSERT INTO {schema}.revisions (item_key, priority) SELECT "
     match kind:
         case "wide":
             worker.sql(insert + f"'i' || g, 0 FROM {rows}")
         case "hot":  # all in front, and every row of it parked but the first
             worker.sql(insert + f"'hot', 0 FROM {rows}")
-            worker.sql("UPDATE {schema}.revisions SET parked = 'behind' WHERE id > 1")
-            worker.sql("VACUUM {schema}.revisions")
+            worker.sql("UPDATE {schema}.revisions SET parked = 'behind' WHERE item_key = 'hot' AND id > 1")
         case "raw":  # all in front, and no claim has seen them
             worker.sql(insert + f"'hot', 9 FROM {rows}")
+        case "busy":  # others are at work on many items
+            worker.sql(
+                "INSERT INTO {schema}.revisions (item_key, status, worker_id, claim_token, lease_expires_at) "
+                f"SELECT 'busy' || g, 'processing', 'x', gen_random_uuid(), now() + interval '1 hour' FROM {rows}"
+            )
         case "past":  # an item with a long history
             worker.sql(
                 "INSERT INTO {schema}.revisions (item_key, status, completed_at, revision_number) "
                 f"SELECT 'hot', 'completed', now(), g FROM {rows}"
             )
             worker.sql(insert + "'hot', 0 FROM generate_series(1, 50) g")
-    worker.sql(insert + "'other' || g, 0 FROM generate_series(1, 100) g")
-    if statistics == "fresh":
-        worker.sql("VACUUM ANALYZE {schema}.revisions")
-    worker.filled = (shape, statistics)  # type: ignore[attr-defined]
 
 
 def touched(worker: Session, name: str, /, **parameters: Any) -> int:
@@ -147,6 +159,26 @@ def test_hot_item(worker: Session, statistics: str) -> None:
 def test_long_history(worker: Session, statistics: str) -> None:
     """P4: an item with 100,000 finished revisions costs as one with 2,000, its next revision_number too."""
     compare(worker, f"past {FEW}", f"past {HOT}", statistics, lambda: three_turns(worker, 10))
+
+
+@pytest.mark.parametrize("statistics", ["none", "stale", "fresh"])
+def test_many_at_work(worker: Session, statistics: str) -> None:
+    """P4: with 20,000 revisions processing a settlement touches as many pages as with 1,000: it goes by id."""
+    compare(worker, "busy 1000", "busy 20000", statistics, lambda: (*three_turns(worker, 1), *three_turns(worker, 20)))
+
+
+@pytest.mark.parametrize("grown", ["wide", "hot", "busy", "past"])
+def test_plans_that_were_made_for_an_empty_table(worker: Session, grown: str) -> None:
+    """P4: a worker that made its plans when there was nothing keeps them when there is much, and they still fit."""
+    fill(worker, "empty", "stale")
+    few = three_turns(worker, 10)
+    few = three_turns(worker, 10)
+    pour(worker, f"{grown} 50000")
+    worker.filled = None  # type: ignore[attr-defined]
+    many = three_turns(worker, 10)
+    print(f"{grown}: {few} {many}")
+    for before, after in zip(few, many, strict=True):
+        assert after <= before * 2 + 100
 
 
 @pytest.mark.parametrize("statistics", ["stale", "fresh"])

@@ -9,7 +9,7 @@ AS $$
 DECLARE
     lifted integer;
 BEGIN
-    UPDATE {schema}.revisions r SET parked = NULL WHERE r.id = ANY (heads) AND r.parked = 'behind' AND r.status = 'pending';
+    UPDATE {schema}.revisions r SET parked = NULL WHERE r.id = ANY (heads) AND r.parked = 'behind';
     GET DIAGNOSTICS lifted = ROW_COUNT;
     IF EXISTS (SELECT 1 FROM {schema}.workers WHERE state = 'idle') THEN
         PERFORM pg_notify({channel}, '');
@@ -30,7 +30,9 @@ END $$;
 
 -- parked_heads: of each item the lowest pending revision, if it is parked behind one that is gone. Their rows are locked then: a
 -- foreign transaction may have changed one while this one waited. A halted item has none: the unhalt asks again.
--- (The key is asked for as a range, so that no planner takes the primary key for the order and walks a hot item's past.)
+-- (Written so that a plan made for an empty table, which a session keeps, is right for a full one: the key is asked for as a range, else
+-- a planner takes the primary key for the order and walks a hot item's past; the row is looked up in a subquery that locks, which is
+-- never taken apart, by its id alone.)
 CREATE FUNCTION {schema}.parked_heads(item_keys text[]) RETURNS bigint[] LANGUAGE plpgsql
 AS $$
 BEGIN
@@ -39,11 +41,11 @@ BEGIN
             SELECT r.id, r.parked FROM {schema}.revisions r
             WHERE r.item_key >= k.item_key AND r.item_key <= k.item_key AND r.status IN ('pending', 'processing')
             ORDER BY r.item_key, r.id LIMIT 1) n
-        JOIN {schema}.revisions h ON h.id = n.id
-        WHERE n.parked = 'behind' AND h.parked = 'behind' AND h.status = 'pending' AND (
+        CROSS JOIN LATERAL (
+            SELECT r.id FROM {schema}.revisions r WHERE r.id = n.id AND r.parked = 'behind' FOR NO KEY UPDATE) h
+        WHERE n.parked = 'behind' AND (
             SELECT p.id FROM {schema}.revisions p
             WHERE p.item_key = k.item_key AND p.status = 'processing' LIMIT 1) IS NULL AND (
             SELECT 1 FROM {schema}.items i
-            WHERE i.item_key = k.item_key AND i.halted_at IS NOT NULL LIMIT 1) IS NULL
-        ORDER BY h.id FOR NO KEY UPDATE OF h);
+            WHERE i.item_key = k.item_key AND i.halted_at IS NOT NULL LIMIT 1) IS NULL);
 END $$;

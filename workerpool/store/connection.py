@@ -42,7 +42,9 @@ def quoted(name: str) -> str:
 def statement(name: str, schema: str) -> psql.SQL:
     """Return the statement of ``sql/<name>.sql`` for *schema*."""
     text = (SQL / f"{name}.sql").read_text(encoding="utf-8")
-    return psql.SQL(text.replace("{schema}", quoted(schema)).replace("{channel}", quoted(schema)))
+    # psycopg reads percent signs where it puts parameters in; a numbered statement goes to the server as it is.
+    name_there = quoted(schema) if "$1" in text else quoted(schema).replace("%", "%%")
+    return psql.SQL(text.replace("{schema}", name_there))
 
 
 def connect(url: str, *, role: str, autocommit: bool = True) -> psycopg.Connection[TupleRow]:

@@ -1,5 +1,5 @@
 -- prune: delete old finished revisions, except each item's current one (P1: failed ones stay three times as long).
--- Parameters: retention interval, after bigint, how_many integer. Locks: the rows, skipping what is locked.
+-- Parameters: retention interval, after bigint, how_many integer. Locks: the rows; a locked one is waited for, at most lock_timeout.
 -- One row: how many were deleted, and the last id looked at (null: the end).
 WITH looked AS (
     SELECT r.id, r.item_key, r.status, r.completed_at, r.revision_number FROM {schema}.revisions r

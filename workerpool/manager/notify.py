@@ -21,7 +21,7 @@ class Notifier:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) if address else None
         if self._socket is not None:
             self._socket.setblocking(False)
-        self.interval = int(watchdog) / 2_000_000 if watchdog.isdigit() and int(watchdog) else None
+        self.interval = int(watchdog) / 4_000_000 if watchdog.isdigit() and int(watchdog) else None
         self._last = 0.0
 
     def say(self, **fields: str) -> None:

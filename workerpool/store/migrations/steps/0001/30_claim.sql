@@ -113,7 +113,10 @@ BEGIN
         page := least(page * 2 + 14, 256);
     END LOOP;
 
-    chosen := chosen || successors;
+    IF cardinality(successors) > 0 THEN
+        -- A revision that became due after the settlement looked may be the head before the successor: one of an item, the lowest.
+        chosen := ARRAY(SELECT min(r.id) FROM {schema}.revisions r WHERE r.id = ANY (chosen || successors) GROUP BY r.item_key);
+    END IF;
     -- A short queue is shared; a revision with a crash behind it is claimed alone (R22).
     IF exhausted THEN
         how_many := least(how_many, (cardinality(chosen) + greatest(sharers, 1) - 1) / greatest(sharers, 1));

@@ -167,14 +167,24 @@ def test_the_log_is_opened_again_and_the_state_is_written_to_it(pool: Pool, tmp_
     daemon.send(signal.SIGUSR2)
     dumped = daemon.event("manager.dumped")
     assert any("name='W1'" in child for child in dumped["children"])
+    for child in ("W1", "W2"):
+        until(lambda: any("loop.py" in each["line"] for each in daemon.events("child.printed", child=child)))
+    until(lambda: any("pool_handlers.py" in line for line in daemon.lines(revision)), what="its stack in its own log")
+    children = [daemon.child(name) for name in ("keeper", "W1", "W2")]
     os.rename(log, tmp_path / "pool.log.1")
     daemon.send(signal.SIGUSR1)
+    until(lambda: all(_has_open(pid, log) for pid in (daemon.pid, *children)), what="the new file, in every process")
     daemon.insert("bad", "raise", {"error": "ValueError"})
     daemon.event("revision.failed")
     daemon.insert("crash", "segfault")
     daemon.event("revision.crashed", role="keeper")
     assert daemon.stop() == 0
     assert daemon.events("manager.stopped")
+
+
+def _has_open(pid: int, path: Path) -> bool:
+    links = (os.readlink(entry) for entry in Path(f"/proc/{pid}/fd").iterdir() if entry.is_symlink())
+    return str(path) in links
 
 
 def test_locks_held_at_the_start_are_waited_for(pool: Pool) -> None:

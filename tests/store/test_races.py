@@ -427,6 +427,21 @@ def test_due_row_meets_a_settlement(one: Session, two: Session, client: Session)
     assert drain(two) == [scheduled, behind]
 
 
+def test_due_row_overtakes_the_successor_in_one_turn(one: Session, client: Session) -> None:
+    """I2, R6: a schedule comes due below the successor that the same turn has just chosen: one of them is claimed, the lower."""
+    (scheduled,) = client.insert("a", status="scheduled")
+    (running, behind) = client.insert("a", "a")
+    client.sql("UPDATE {schema}.revisions SET run_at = now() + interval '1 hour' WHERE id = %s", scheduled)
+    (held,) = one.turn()
+    assert held.id == running
+    assert one.turn() == []
+    assert client.rows()[behind] == ("pending", "behind")
+    client.sql("UPDATE {schema}.revisions SET run_at = now() WHERE id = %s", scheduled)
+    claimed = one.turn(done(held), how_many=5)
+    assert (one.settled, [each.id for each in claimed]) == ({running}, [scheduled])
+    assert [each.id for each in one.turn(*map(done, claimed), how_many=5)] == [behind]
+
+
 def test_claim_while_a_settlement_waits_to_commit_takes_other_items(
     one: Session, two: Session, client: Session
 ) -> None:

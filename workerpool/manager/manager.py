@@ -275,6 +275,7 @@ class Manager:
 
     def dump(self) -> None:
         """Write what is known of the children to the log, and let the workers write their stacks."""
+        self._output.expect_stacks()
         health.dump(self.slots.values(), self._board)
 
     def _report(self, now: float) -> None:

@@ -7,6 +7,7 @@ ever blocks on it; what is too much is counted and thrown away.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -18,6 +19,10 @@ from workerpool.manager.slot import Slot
 
 log = logs.get("manager")
 MOST_LINES, LONGEST = 500, 2_000
+#: Lines of one read that go to the process's own log.
+MOST_LOGGED = 20
+#: Seconds within which workers answer the signal that asks for their stacks.
+STACKS_WITHIN = 2.0
 
 
 class OutputLines:
@@ -27,6 +32,11 @@ class OutputLines:
         self._tell = tell
         self._parts: dict[str, bytes] = {}
         self._counts: dict[str, tuple[int, int]] = {}
+        self._stacks_until = 0.0
+
+    def expect_stacks(self) -> None:
+        """For a moment log what is written also while a revision runs: every worker was asked for its stacks."""
+        self._stacks_until = time.monotonic() + STACKS_WITHIN
 
     def take(self, slot: str, data: bytes, running: Running | None) -> None:
         """Take in what the worker in *slot* wrote while *running* (None: nothing) ran."""
@@ -53,9 +63,11 @@ class OutputLines:
             self._pass_on(slot, [clean(part.decode("utf-8", "replace"))], running)
 
     def _pass_on(self, slot: str, lines: list[str], running: Running | None) -> None:
-        if running is None:
-            for line in lines[:20]:
+        stacks = time.monotonic() < self._stacks_until
+        if running is None or stacks:
+            for line in lines[: MOST_LINES if stacks else MOST_LOGGED]:
                 log.info("child.printed", child=slot, line=line)
+        if running is None:
             return
         for start in range(0, len(lines), 10):
             self._tell("output", revision=running.revision_id, token=running.token.hex, lines=lines[start : start + 10])

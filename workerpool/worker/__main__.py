@@ -47,7 +47,8 @@ def main() -> int:
     brief = from_message(WorkerBrief, message)
     stream = os.fdopen(int(os.environ.pop("WORKERPOOL_LOG_DESCRIPTOR", "2")), "w", closefd=False)
     logs.configure(brief.log_level, brief.log_format, stream, file=Path(brief.log_file) if brief.log_file else None)  # type: ignore[arg-type]
-    faulthandler.register(signal.SIGUSR2, file=stream, all_threads=True)
+    # Not to the log: a stack is written in pieces, and would tear the lines of other processes.
+    faulthandler.register(signal.SIGUSR2, file=2, all_threads=True)
     setproctitle.setproctitle(f"workerpool: worker {brief.slot} starting")
     try:
         registry.load(brief.handlers)

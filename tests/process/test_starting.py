@@ -168,7 +168,7 @@ def test_the_log_is_opened_again_and_the_state_is_written_to_it(pool: Pool, tmp_
     dumped = daemon.event("manager.dumped")
     assert any("name='W1'" in child for child in dumped["children"])
     for child in ("W1", "W2"):
-        until(lambda: any("loop.py" in each["line"] for each in daemon.events("child.printed", child=child)))
+        until(lambda name=child: any("loop.py" in each["line"] for each in daemon.events("child.printed", child=name)))
     until(lambda: any("pool_handlers.py" in line for line in daemon.lines(revision)), what="its stack in its own log")
     children = [daemon.child(name) for name in ("keeper", "W1", "W2")]
     os.rename(log, tmp_path / "pool.log.1")

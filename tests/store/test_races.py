@@ -428,7 +428,7 @@ def test_due_row_meets_a_settlement(one: Session, two: Session, client: Session)
 
 
 def test_due_row_overtakes_the_successor_in_one_turn(one: Session, client: Session) -> None:
-    """I2, R6: a schedule comes due below the successor that the same turn has just chosen: one of them is claimed, the lower."""
+    """I2, R6: a schedule comes due below the successor that the same turn chose: the lower one alone is claimed."""
     (scheduled,) = client.insert("a", status="scheduled")
     (running, behind) = client.insert("a", "a")
     client.sql("UPDATE {schema}.revisions SET run_at = now() + interval '1 hour' WHERE id = %s", scheduled)

@@ -92,10 +92,12 @@ class Session:
         handlers: tuple[str, ...] = ("default",),
         sharers: int = 1,
         lease: float = 60.0,
+        limits: tuple[int | None, ...] | None = None,
     ) -> list[Held]:
         """Settle *outcomes* and claim; ``answer`` is then claimed, empty or contended."""
         token = uuid4()
-        asked = [self.name, token, list(handlers), how_many, sharers, f"{lease} seconds"]
+        most = list(limits) if limits is not None else [None] * len(handlers)
+        asked = [self.name, token, list(handlers), most, how_many, sharers, f"{lease} seconds"]
         rows = self.numbered("turn", [*outcome_arrays(outcomes).values(), *asked])
         answer: Answer = answer_of(rows)
         self.answer, self.settled = answer.state, answer.settled

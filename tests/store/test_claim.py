@@ -305,7 +305,7 @@ def test_mixed_verdicts_in_one_turn(worker: Session) -> None:
         ("processing", None, 1, 0, None, None),
     ]
     logged = worker.sql("SELECT revision_id, level, message FROM {schema}.execution_log ORDER BY revision_id")
-    assert logged == [(2, "error", "failed: broken"), (3, "warning", "cancelled: stop"), (4, "warning", "retried: no")]
+    assert logged == [(2, "error", "failed: broken"), (3, "warning", "cancelled: stop"), (4, "warning", "no")]
 
 
 def test_settling_twice_writes_once(worker: Session) -> None:

@@ -88,7 +88,7 @@ def pages(plan: Any) -> int:
 
 def turn(worker: Session, outcomes: list[Outcome], how_many: int, token: UUID | None = None) -> int:
     """Return how many pages a turn touches."""
-    asked = ["w", token or uuid4(), ["default"], how_many, 2, "60 seconds"]
+    asked = ["w", token or uuid4(), ["default"], [None], how_many, 2, "60 seconds"]
     ((plan,),) = worker.numbered("turn", [*outcome_arrays(outcomes).values(), *asked], EXPLAIN)
     return pages(plan)
 

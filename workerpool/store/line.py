@@ -54,6 +54,7 @@ class Order:
     how_many: int
     sharers: int
     lease: float
+    limits: tuple[int | None, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +159,7 @@ class Line:
                 order.worker,
                 order.token,
                 list(order.handlers),
+                list(order.limits or [None] * len(order.handlers)),
                 order.how_many,
                 order.sharers,
                 f"{order.lease} seconds",

@@ -91,6 +91,10 @@ CREATE UNIQUE INDEX revisions_history ON {schema}.revisions (item_key, revision_
 CREATE UNIQUE INDEX revisions_dedupe ON {schema}.revisions (item_key, dedupe_key)
     WHERE dedupe_key IS NOT NULL AND status IN ('draft', 'scheduled', 'pending', 'processing');
 
+-- What somebody wants cancelled and has not ended; nearly always empty.
+CREATE INDEX revisions_cancels ON {schema}.revisions (id)
+    WHERE cancel_requested_at IS NOT NULL AND completed_at IS NULL;
+
 CREATE SEQUENCE {schema}.fence AS bigint;
 
 CREATE TABLE {schema}.items (
@@ -121,6 +125,7 @@ CREATE TABLE {schema}.workers (
     generation          integer     NOT NULL,
     worker_pid          integer     NOT NULL,
     handlers            text[]      NOT NULL DEFAULT '{}',
+    halting             text[]      NOT NULL DEFAULT '{}',
     state               text        NOT NULL DEFAULT 'starting'
                         CHECK (state IN ('starting', 'idle', 'busy', 'paused', 'stopping', 'gone')),
     is_active           boolean GENERATED ALWAYS AS (state <> 'gone') STORED,
@@ -185,8 +190,10 @@ CREATE TABLE {schema}.continuations (
     revision_id bigint NOT NULL REFERENCES {schema}.revisions (id) ON DELETE CASCADE,
     fires_on    text   NOT NULL DEFAULT 'any' CHECK (fires_on IN ('completed', 'failed', 'cancelled', 'any')),
     item_key    {schema}.item_name NOT NULL,
-    handler     text   NOT NULL,
+    handler     {schema}.handler_name NOT NULL DEFAULT 'default',
     payload     jsonb  NOT NULL DEFAULT '{}',
+    attempt     integer,
+    enqueued_id bigint,
     created_at  timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 CREATE INDEX continuations_revision ON {schema}.continuations (revision_id);

@@ -39,6 +39,17 @@ CREATE TRIGGER revisions_run_at BEFORE UPDATE OF run_at ON {schema}.revisions
     FOR EACH ROW WHEN (NEW.run_at IS DISTINCT FROM OLD.run_at AND NEW.status IN ('pending', 'scheduled'))
     EXECUTE FUNCTION {schema}.replace_run_at();
 
+-- A cancel by plain SQL is a stamp; whoever carries it out is told at once (R9).
+CREATE FUNCTION {schema}.tell_cancel() RETURNS trigger LANGUAGE plpgsql
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM pg_notify({channel}, '');
+    RETURN NULL;
+END $$;
+CREATE TRIGGER revisions_cancel AFTER UPDATE OF cancel_requested_at ON {schema}.revisions
+    FOR EACH ROW WHEN (NEW.cancel_requested_at IS NOT NULL AND OLD.cancel_requested_at IS NULL AND NEW.completed_at IS NULL)
+    EXECUTE FUNCTION {schema}.tell_cancel();
+
 -- P1: an end is an end. An operator's verb sets workerpool.actor for its transaction, and is recorded.
 CREATE FUNCTION {schema}.keep_terminal() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE

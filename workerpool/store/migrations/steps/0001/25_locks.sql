@@ -2,6 +2,10 @@
 CREATE FUNCTION {schema}.item_lock(item_key text) RETURNS bigint LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
 RETURN hashtextextended(item_key, 7083491268015);
 
+-- The lock of a handler that has a limit of what runs at once: who holds it counts, and claims no more than there is room for.
+CREATE FUNCTION {schema}.handler_lock(handler text) RETURNS bigint LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+RETURN hashtextextended(handler, 4402197755310);
+
 -- unpark: make these heads candidates again, and wake somebody for them. Only 'behind' is lifted: a back-off stays (R3).
 -- The caller holds the locks of their items.
 CREATE FUNCTION {schema}.unpark(heads bigint[]) RETURNS integer LANGUAGE plpgsql

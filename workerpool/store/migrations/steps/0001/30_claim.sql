@@ -2,15 +2,16 @@
 -- where order is decided (R1). See docs/decisions.md and the comments at each step.
 --
 -- Arguments: those of settle, all arrays empty to claim only; the worker's name with its generation; the token made by the worker
---   for this claim; the handlers it has; how many revisions it would finish soon; how many workers share the queue; the length of
+--   for this claim; the handlers it has, and of each how many may run at once on all hosts (null: no limit); how many revisions it would finish soon; how many workers share the queue; the length of
 --   the lease.
--- Locks, in this order: those of settle (waits, bounded by lock_timeout); candidate rows (SKIP LOCKED), item locks (try): the claim
---   waits for nobody (R8).
+-- Locks, in this order: those of settle (waits, bounded by lock_timeout); limited handlers (try), candidate rows (SKIP LOCKED), item
+--   locks (try): the claim waits for nobody (R8).
 -- Answers a row 'settled' for each outcome written, then one row for each revision claimed ('claimed'), or one row that says
 --   'empty' (go idle) or 'contended' (try again soon).
 CREATE FUNCTION {schema}.turn(
     ids bigint[], tokens uuid[], verdicts text[], results text[], messages text[], kinds text[], delays double precision[],
-    crashes boolean[], the_worker text, the_token uuid, the_handlers text[], how_many integer, sharers integer, lease_for interval
+    crashes boolean[], the_worker text, the_token uuid, the_handlers text[], limits integer[], how_many integer, sharers integer,
+    lease_for interval
 ) RETURNS TABLE (
     answer text, id bigint, item_key text, handler text, payload text, attempt integer, max_attempts integer,
     crash_count integer, timeout_seconds double precision, fence bigint, metadata text
@@ -38,6 +39,7 @@ DECLARE
     heads      bigint[];
     blocked    bigint[];
     chosen     bigint[] := '{}';
+    rooms      integer[];                 -- of each handler how many more may run; null where none has a limit
 BEGIN
     IF current_setting('transaction_isolation') <> 'read committed' THEN
         RAISE EXCEPTION 'claim needs read committed: each of its statements must see what was committed before it'
@@ -53,6 +55,17 @@ BEGIN
         END LOOP;
     END IF;
     -- The pause guard (R12) has its place here, between the item locks and the rows.
+    IF array_remove(limits, NULL) <> '{}' THEN
+        found := ARRAY(SELECT h.place FROM unnest(the_handlers, limits) WITH ORDINALITY AS h (name, most, place)
+                       WHERE h.most IS NULL OR pg_try_advisory_xact_lock({schema}.handler_lock(h.name)));
+        refused := cardinality(found) < cardinality(the_handlers);
+        -- in a statement whose snapshot is newer than the locks: a handler with no room is not looked at
+        SELECT coalesce(array_agg(h.name), '{}'), array_agg(h.room) INTO the_handlers, rooms
+        FROM (SELECT u.name, u.most - CASE WHEN u.most IS NOT NULL THEN (
+                         SELECT count(*)::integer FROM {schema}.revisions p WHERE p.status = 'processing' AND p.handler = u.name) END AS room
+              FROM unnest(the_handlers, limits) WITH ORDINALITY AS u (name, most, place) WHERE u.place = ANY (found)) h
+        WHERE h.room > 0 OR h.room IS NULL;
+    END IF;
 
     LOOP
         page := least(page, item_locks);
@@ -117,6 +130,14 @@ BEGIN
         -- A revision that became due after the settlement looked may be the head before the successor: one of an item, the lowest.
         chosen := ARRAY(SELECT min(r.id) FROM {schema}.revisions r WHERE r.id = ANY (chosen || successors) GROUP BY r.item_key);
     END IF;
+    IF rooms IS NOT NULL THEN
+        chosen := ARRAY(
+            SELECT c.id
+            FROM (SELECT r.id, h.room, row_number() OVER (PARTITION BY r.handler ORDER BY -(r.priority::integer), r.id) AS place
+                  FROM {schema}.revisions r JOIN unnest(the_handlers, rooms) AS h (name, room) ON h.name = r.handler
+                  WHERE r.id = ANY (chosen)) c
+            WHERE c.place <= c.room OR c.room IS NULL);
+    END IF;
     -- A short queue is shared; a revision with a crash behind it is claimed alone (R22).
     IF exhausted THEN
         how_many := least(how_many, (cardinality(chosen) + greatest(sharers, 1) - 1) / greatest(sharers, 1));
@@ -162,12 +183,13 @@ END $$;
 
 -- claim: a turn with nothing to settle.
 CREATE FUNCTION {schema}.claim(
-    the_worker text, the_token uuid, the_handlers text[], how_many integer, sharers integer, lease_for interval
+    the_worker text, the_token uuid, the_handlers text[], limits integer[], how_many integer, sharers integer, lease_for interval
 ) RETURNS TABLE (
     answer text, id bigint, item_key text, handler text, payload text, attempt integer, max_attempts integer,
     crash_count integer, timeout_seconds double precision, fence bigint, metadata text
 ) LANGUAGE plpgsql VOLATILE AS $$
 BEGIN
     RETURN QUERY SELECT * FROM {schema}.turn(
-        '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', the_worker, the_token, the_handlers, how_many, sharers, lease_for);
+        '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', the_worker, the_token, the_handlers, limits, how_many, sharers,
+        lease_for);
 END $$;

@@ -1,7 +1,34 @@
+-- What a verdict becomes where somebody asked for a cancel: everything but a success is one.
+CREATE FUNCTION {schema}.final_verdict(verdict text, cancel_requested_at timestamptz) RETURNS text LANGUAGE sql IMMUTABLE
+RETURN CASE WHEN cancel_requested_at IS NOT NULL AND verdict <> 'completed' THEN 'cancelled' ELSE verdict END;
+
+-- fire: enqueue what was to follow these revisions, which have just ended; in the transaction of their end, and once.
+-- What an attempt asked for counts if no later attempt asked for anything. No locks are needed: a plain insert takes part at its commit.
+CREATE FUNCTION {schema}.fire(ids bigint[]) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    next   record;
+    new_id bigint;
+BEGIN
+    FOR next IN
+        SELECT c.id, c.revision_id, c.item_key, c.handler, c.payload
+        FROM {schema}.continuations c JOIN {schema}.revisions r ON r.id = c.revision_id
+        WHERE c.revision_id = ANY (ids) AND c.enqueued_id IS NULL AND r.completed_at IS NOT NULL
+          AND c.fires_on IN ('any', r.status::text)
+          AND (c.attempt IS NULL OR c.attempt = (
+              SELECT max(l.attempt) FROM {schema}.continuations l WHERE l.revision_id = c.revision_id))
+        ORDER BY c.id
+    LOOP
+        INSERT INTO {schema}.revisions (item_key, handler, payload, metadata)
+        VALUES (next.item_key, next.handler, next.payload, jsonb_build_object('source', 'continuation', 'follows', next.revision_id))
+        RETURNING id INTO new_id;
+        UPDATE {schema}.continuations c SET enqueued_id = new_id WHERE c.id = next.id;
+    END LOOP;
+END $$;
+
 -- settle: write the outcomes of attempts, each fenced by its token (R16), then let the items go on (R2, R3).
 --
--- Arguments, parallel arrays: revision, claim token, verdict ('completed', 'failed', 'cancelled', 'retried', 'released'), result as
---   JSON text, message and kind of the failure, seconds until a retry, whether the attempt was a crash; then: whether the caller
+-- Arguments, parallel arrays: revision, claim token, verdict ('completed', 'failed', 'cancelled', 'retried', 'snoozed', 'released'),
+--   result as JSON text, message and kind of the failure, seconds until it may run again, whether the attempt was a crash; then: whether the caller
 --   claims the successors itself in this transaction; whether only leases that have run out may be taken (a rescue).
 -- Locks, in this order: item locks by hash (waits, bounded by lock_timeout), rows. At most 128 items in a call (R5).
 -- Answers the revisions that were written: one that is missing had lost its claim, and nothing was changed for it.
@@ -43,22 +70,28 @@ BEGIN
     ELSE
         WITH written AS (
             UPDATE {schema}.revisions r
-            SET status = CASE WHEN o.verdict IN ('retried', 'released') THEN 'pending' ELSE o.verdict END,
-                parked = CASE WHEN o.verdict = 'retried' AND o.delay > 0 THEN 'due' END,
-                run_at = CASE WHEN o.verdict = 'retried' AND o.delay > 0 THEN instant + o.delay * interval '1 second' ELSE r.run_at END,
-                attempt = r.attempt - (o.verdict = 'released')::integer,
+            SET status = CASE WHEN {schema}.final_verdict(o.verdict, r.cancel_requested_at) IN ('retried', 'snoozed', 'released')
+                              THEN 'pending' ELSE {schema}.final_verdict(o.verdict, r.cancel_requested_at) END,
+                parked = CASE WHEN {schema}.final_verdict(o.verdict, r.cancel_requested_at) IN ('retried', 'snoozed') AND o.delay > 0
+                              THEN 'due' END,
+                run_at = CASE WHEN o.verdict IN ('retried', 'snoozed') AND o.delay > 0 THEN instant + o.delay * interval '1 second'
+                              ELSE r.run_at END,
+                attempt = r.attempt - (o.verdict IN ('snoozed', 'released'))::integer,
                 crash_count = r.crash_count + coalesce(o.crashed, false)::integer,
-                claim_token = CASE WHEN o.verdict NOT IN ('retried', 'released') THEN r.claim_token END,
+                claim_token = CASE WHEN {schema}.final_verdict(o.verdict, r.cancel_requested_at) NOT IN ('retried', 'snoozed', 'released')
+                                   THEN r.claim_token END,
                 lease_expires_at = NULL,
                 result = CASE WHEN o.verdict = 'completed' THEN o.result::jsonb ELSE r.result END,
                 error_message = coalesce(o.message, r.error_message),
-                error_kind = coalesce(o.kind, r.error_kind),
+                error_kind = CASE WHEN {schema}.final_verdict(o.verdict, r.cancel_requested_at) = 'cancelled' THEN 'cancelled'
+                                  ELSE coalesce(o.kind, r.error_kind) END,
                 progress_percentage = CASE WHEN o.verdict = 'completed' THEN 100 ELSE r.progress_percentage END,
                 revision_number = CASE WHEN o.verdict = 'completed' THEN 1 + coalesce((
                     SELECT n.revision_number FROM {schema}.revisions n
                     WHERE n.item_key = r.item_key AND n.revision_number IS NOT NULL
                     ORDER BY n.revision_number DESC LIMIT 1), 0) END,
-                completed_at = CASE WHEN o.verdict NOT IN ('retried', 'released') THEN instant END,
+                completed_at = CASE WHEN {schema}.final_verdict(o.verdict, r.cancel_requested_at) NOT IN ('retried', 'snoozed', 'released')
+                                    THEN instant END,
                 updated_at = instant
             FROM unnest(ids, tokens, verdicts, results, messages, kinds, delays, crashes)
                  AS o (id, token, verdict, result, message, kind, delay, crashed)
@@ -75,11 +108,26 @@ BEGIN
     END IF;
     IF array_remove(messages, NULL) <> '{}' THEN
         INSERT INTO {schema}.execution_log (revision_id, attempt, at, level, message, data)
-        SELECT o.id, r.attempt + (o.verdict = 'released')::integer, instant, CASE o.verdict WHEN 'failed' THEN 'error' ELSE 'warning' END,
-               o.verdict || ': ' || o.message, jsonb_build_object('kind', o.kind)
+        SELECT o.id, r.attempt + (o.verdict IN ('snoozed', 'released'))::integer, instant,
+               CASE WHEN r.status = 'failed' THEN 'error' WHEN o.verdict = 'snoozed' THEN 'info' ELSE 'warning' END,
+               -- (a retry's message says itself that it is one, and which)
+               CASE WHEN r.status = 'cancelled' THEN 'cancelled: ' WHEN o.verdict = 'retried' THEN '' ELSE o.verdict || ': ' END || o.message,
+               jsonb_build_object('kind', o.kind)
         FROM unnest(ids, verdicts, messages, kinds) AS o (id, verdict, message, kind)
         JOIN {schema}.revisions r ON r.id = o.id
         WHERE o.message IS NOT NULL AND o.id = ANY (settled);
+    END IF;
+    IF 'failed' = ANY (verdicts) THEN
+        -- Where the handler wants it, the item stops at its failed revision until somebody looks.
+        INSERT INTO {schema}.items (item_key, halted_at, halt_reason)
+        SELECT DISTINCT ON (r.item_key) r.item_key, instant, 'revision ' || r.id || ' failed: ' || left(r.error_message, 500)
+        FROM {schema}.revisions r JOIN {schema}.workers w ON w.id = r.worker_id
+        WHERE r.id = ANY (settled) AND r.status = 'failed' AND r.handler = ANY (w.halting)
+        ON CONFLICT (item_key) DO UPDATE SET halted_at = excluded.halted_at, halt_reason = excluded.halt_reason
+        WHERE items.halted_at IS NULL;
+    END IF;
+    IF EXISTS (SELECT 1 FROM {schema}.continuations c WHERE c.revision_id = ANY (settled) AND c.enqueued_id IS NULL LIMIT 1) THEN
+        PERFORM {schema}.fire(settled);
     END IF;
     -- in a new statement, so that what was inserted and parked meanwhile is seen
     successors := {schema}.parked_heads(item_keys);
@@ -88,8 +136,10 @@ BEGIN
     END IF;
 END $$;
 
--- dismiss: end revisions that have not started, under the locks of their items (R2). Zero rows: they had started or ended.
-CREATE FUNCTION {schema}.dismiss(ids bigint[], verdict text, message text, kind text) RETURNS bigint[] LANGUAGE plpgsql AS $$
+-- dismiss: end revisions that have not started, under the locks of their items (R2), which *halts* says to stop there.
+-- Answers those that were ended: the others had started or ended.
+CREATE FUNCTION {schema}.dismiss(ids bigint[], verdict text, message text, kind text, halts boolean DEFAULT false) RETURNS bigint[]
+LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 DECLARE
     item_keys text[];
@@ -101,14 +151,25 @@ BEGIN
     instant := clock_timestamp();
     WITH written AS (
         UPDATE {schema}.revisions r
-        SET status = verdict, parked = NULL, error_message = message, error_kind = kind, completed_at = instant, updated_at = instant
+        SET status = verdict, parked = NULL, error_message = message, error_kind = kind, completed_at = instant, updated_at = instant,
+            cancel_requested_at = CASE WHEN verdict = 'cancelled' THEN coalesce(r.cancel_requested_at, instant)
+                                       ELSE r.cancel_requested_at END
         WHERE r.id = ANY (ids) AND r.status IN ('draft', 'scheduled', 'pending')
         RETURNING r.id, r.attempt
     ), noted AS (
         INSERT INTO {schema}.execution_log (revision_id, attempt, at, level, message, data)
-        SELECT w.id, w.attempt, instant, 'error', verdict || ': ' || message, jsonb_build_object('kind', kind) FROM written w
+        SELECT w.id, w.attempt, instant, CASE verdict WHEN 'failed' THEN 'error' ELSE 'warning' END, verdict || ': ' || message,
+               jsonb_build_object('kind', kind) FROM written w
     )
     SELECT coalesce(array_agg(w.id), '{}') INTO ended FROM written w;
+    IF halts AND cardinality(ended) > 0 THEN
+        INSERT INTO {schema}.items (item_key, halted_at, halt_reason)
+        SELECT DISTINCT ON (r.item_key) r.item_key, instant, 'revision ' || r.id || ' ' || verdict || ': ' || left(message, 500)
+        FROM {schema}.revisions r WHERE r.id = ANY (ended)
+        ON CONFLICT (item_key) DO UPDATE SET halted_at = excluded.halted_at, halt_reason = excluded.halt_reason
+        WHERE items.halted_at IS NULL;
+    END IF;
+    PERFORM {schema}.fire(ended);
     PERFORM {schema}.unpark({schema}.parked_heads(item_keys));
     RETURN ended;
 END $$;

@@ -64,6 +64,7 @@ COMMENT ON COLUMN {schema}.workers.slot IS 'Its manager''s numbered place: W1, W
 COMMENT ON COLUMN {schema}.workers.generation IS 'The running number of the process in that slot.';
 COMMENT ON COLUMN {schema}.workers.worker_pid IS 'Its process id on its host.';
 COMMENT ON COLUMN {schema}.workers.handlers IS 'What it can perform; it claims nothing else.';
+COMMENT ON COLUMN {schema}.workers.halting IS 'Those of its handlers whose failed revision halts its item.';
 COMMENT ON COLUMN {schema}.workers.state IS 'starting, idle (hungry: to be notified), busy, paused, stopping, gone.';
 COMMENT ON COLUMN {schema}.workers.is_active IS 'state is not gone.';
 COMMENT ON COLUMN {schema}.workers.current_revision_id IS 'What it is running.';
@@ -120,6 +121,8 @@ COMMENT ON COLUMN {schema}.continuations.fires_on IS 'With which end: completed,
 COMMENT ON COLUMN {schema}.continuations.item_key IS 'The item of what is enqueued.';
 COMMENT ON COLUMN {schema}.continuations.handler IS 'Its handler.';
 COMMENT ON COLUMN {schema}.continuations.payload IS 'Its payload.';
+COMMENT ON COLUMN {schema}.continuations.attempt IS 'The attempt that asked for it; null: somebody outside. Only those of the latest such attempt are enqueued.';
+COMMENT ON COLUMN {schema}.continuations.enqueued_id IS 'The revision that it became.';
 COMMENT ON COLUMN {schema}.continuations.created_at IS 'When it was asked for.';
 
 COMMENT ON TABLE {schema}.schedules IS 'Revisions that are enqueued again and again.';
@@ -214,3 +217,16 @@ COMMENT ON FUNCTION {schema}.wake_hungry IS 'At insert: notifies if a worker is 
 COMMENT ON FUNCTION {schema}.replace_run_at IS 'At a change of run_at: decides anew where the row waits.';
 COMMENT ON FUNCTION {schema}.keep_terminal IS 'At update: a finished revision changes only by a named operator, on record.';
 COMMENT ON FUNCTION {schema}.append_only IS 'Refuses changes of what is on record.';
+COMMENT ON FUNCTION {schema}.tell_cancel IS 'Notifies of a cancel by plain SQL.';
+COMMENT ON FUNCTION {schema}.handler_lock IS 'The advisory lock of a handler that has a limit of what runs at once.';
+COMMENT ON FUNCTION {schema}.final_verdict IS 'What a verdict becomes where a cancel was requested.';
+COMMENT ON FUNCTION {schema}.fire IS 'Enqueues what was to follow revisions that have just ended.';
+COMMENT ON FUNCTION {schema}.cancel IS 'Ends what has not started and asks what runs to stop.';
+COMMENT ON FUNCTION {schema}.carry_out_cancels IS 'Ends stamped revisions that have not started; answers those that run.';
+COMMENT ON FUNCTION {schema}.retry IS 'Lets failed or cancelled revisions run again, in their place or as copies at the end.';
+COMMENT ON FUNCTION {schema}.queue_drafts IS 'Makes drafts take part.';
+COMMENT ON FUNCTION {schema}.edit IS 'Changes a revision that has not started.';
+COMMENT ON FUNCTION {schema}.halt IS 'Stops an item.';
+COMMENT ON FUNCTION {schema}.unhalt IS 'Lets an item go on.';
+COMMENT ON FUNCTION {schema}.purge IS 'Deletes an item with all its revisions.';
+COMMENT ON FUNCTION {schema}.then_enqueue IS 'An attempt says what is to follow it, fenced by its token.';

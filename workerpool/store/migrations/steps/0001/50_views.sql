@@ -20,6 +20,7 @@ SELECT k.item_key, head.id AS head_id, line.depth, running.id AS processing_id, 
        CASE WHEN head.id IS NULL THEN NULL
             WHEN running.id IS NOT NULL THEN 'revision ' || running.id || ' is processing on ' || running.worker_id
             WHEN i.halted_at IS NOT NULL THEN 'the item is halted: ' || i.halt_reason
+            WHEN head.parked = 'due' AND head.attempt = 0 THEN 'its time: ' || head.run_at
             WHEN head.parked = 'due' THEN 'retry after ' || coalesce(head.error_kind, 'error') || ', due at ' || head.run_at
             WHEN head.parked = 'behind' THEN 'being looked at again: the revision before it has just ended'
             WHEN NOT EXISTS (SELECT 1 FROM {schema}.workers w WHERE w.is_active AND head.handler = ANY (w.handlers))
@@ -28,7 +29,7 @@ SELECT k.item_key, head.id AS head_id, line.depth, running.id AS processing_id, 
             ELSE 'a free worker' END AS waiting_for
 FROM known k
 LEFT JOIN {schema}.items i ON i.item_key = k.item_key
-LEFT JOIN LATERAL (SELECT r.id, r.parked, r.run_at, r.handler, r.error_kind FROM {schema}.revisions r
+LEFT JOIN LATERAL (SELECT r.id, r.parked, r.run_at, r.attempt, r.handler, r.error_kind FROM {schema}.revisions r
                    WHERE r.item_key = k.item_key AND r.status = 'pending' ORDER BY r.id LIMIT 1) head ON true
 LEFT JOIN LATERAL (SELECT count(*) AS depth, min(r.created_at) AS oldest_created_at FROM {schema}.revisions r
                    WHERE r.item_key = k.item_key AND r.status IN ('pending', 'processing')) line ON true

@@ -6,7 +6,7 @@ from uuid import uuid4
 
 import pytest
 
-from workerpool.link.board import RECORD, SLOTS, STATES, Board, Record
+from workerpool.link.board import RECORD, SLOTS, STATES, Board, Record, Running
 
 
 @pytest.fixture
@@ -48,11 +48,14 @@ def test_states_counts_renewals_and_cancels_do_not_mix(board: Board) -> None:
         record.state(state)
         assert board.counts(last) == (0, state)
     board.mark_renewed(last, 12.5)
-    board.ask_cancel(last, 99)
+    attempt = Running(99, uuid4(), 0.0, 0.0, 1, 3)
+    assert board.ask_cancel(last, attempt, 4.0)
+    assert not board.ask_cancel(last, attempt, 5.0), "the first asking is what the grace counts from"
     record.begin(5, uuid4().bytes, 1.0, 2.0, 1, 3)
     record.end(completed=False)
-    assert (board.counts(last)[0], board.renewed(last), board.cancel_asked(last)) == (0, 12.5, 99)
+    assert (board.counts(last)[0], board.renewed(last), board.cancel_asked(last, attempt)) == (0, 12.5, 4.0)
+    assert board.cancel_asked(last, Running(99, uuid4(), 0.0, 0.0, 2, 3)) == 0.0, "another attempt of the same revision"
     board.mark_renewed(last - 1, 1.0)
     board.clear(last)
-    assert (board.renewed(last), board.cancel_asked(last), board.counts(last)) == (0.0, 0, (0, "starting"))
+    assert (board.renewed(last), board.cancel_asked(last, attempt), board.counts(last)) == (0.0, 0.0, (0, "starting"))
     assert board.renewed(last - 1) == 1.0

@@ -133,6 +133,7 @@ def pool_spec(settings: config.Settings, wiring: Wiring) -> PoolSpec:
         run_id=wiring.run_id,
         manager_id=wiring.manager_id,
         grace=settings.shutdown_grace.total_seconds(),
+        cancel_grace=settings.cancel_grace.total_seconds(),
         lease=settings.lease.total_seconds(),
         max_restarts=settings.max_restarts,
         restart_period=settings.restart_period.total_seconds(),

@@ -25,7 +25,7 @@ class Stage(IntEnum):
 
 
 State = Literal["waiting", "starting", "ready", "finished", "gave_up"]
-Why = Literal["late", "timeout", "stopped", "stop"]
+Why = Literal["late", "timeout", "stopped", "stop", "cancel"]
 
 #: Seconds a child may take until it says that it is up.
 BOOT_LIMIT = 30.0
@@ -51,6 +51,8 @@ class Child:
     killed: bool = False
     deadline: float | None = None
     stopped_for: float = 0.0
+    cancelled_at: float | None = None
+    """When somebody wanted its attempt cancelled."""
 
     @property
     def alive(self) -> bool:
@@ -67,6 +69,7 @@ class Pool:
     lease: float
     stopping_since: float | None = None
     quick: bool = False
+    cancel_grace: float = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +141,8 @@ def _overdue(pool: Pool, child: Child, now: float) -> Why | None:
         return "late"
     if child.deadline is not None and now > child.deadline + HARD_AFTER:
         return "timeout"
+    if child.cancelled_at is not None and now > child.cancelled_at + pool.cancel_grace:
+        return "cancel"
     # A keeper that is stopped renews nobody: it goes before the leases do.
     patience = {Stage.KEEPER: pool.lease / 3, Stage.WORKER: pool.lease}.get(child.stage)
     return "stopped" if patience is not None and child.stopped_for >= patience else None
@@ -186,6 +191,7 @@ def next_moment(pool: Pool, now: float) -> float:
     """
     moments = [child.start_at for child in pool.children if child.state == "waiting" and child.wanted]
     moments += [child.deadline + HARD_AFTER for child in pool.children if child.deadline is not None]
+    moments += [child.cancelled_at + pool.cancel_grace for child in pool.children if child.cancelled_at is not None]
     moments += [child.since + BOOT_LIMIT for child in pool.children if child.state == "starting"]
     if pool.stopping_since is not None:
         end = end_of_grace(pool)

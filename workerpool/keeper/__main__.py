@@ -30,6 +30,8 @@ from workerpool.store.line import Line, LineLost, StatementRefused
 
 log = logs.get("keeper")
 LOOK_EVERY = 1.0
+#: A cancel by SQL notifies; this is for notifications that were lost.
+CANCEL_EVERY = 0.5
 HEAL_EVERY = 15.0
 #: Seconds until a death that could not be settled is tried again.
 BURY_AGAIN = 2.0
@@ -78,8 +80,10 @@ class Keeper:
                 self._hear(message)
         if self._connected and self._ear.fileno() in ready:
             try:
-                if self._ear.heard() and self._waker.wake(1):
-                    self._timers["look"] = time.monotonic() + 0.002
+                if self._ear.heard():
+                    self._timers["cancels"] = 0.0
+                    if self._waker.wake(1):
+                        self._timers["look"] = time.monotonic() + 0.002
             except LineLost as error:
                 self._lose(error)
 
@@ -121,6 +125,7 @@ class Keeper:
         self._timers = {
             "beat": now,
             "look": now,
+            "cancels": now,
             # The same holds for the workers of other hosts: they have as long to be seen again.
             "unhandled": now + self._brief.unhandled_after,
             "heal": now + HEAL_EVERY * random.random(),
@@ -144,6 +149,7 @@ class Keeper:
         self._every("beat", brief.heartbeat, self._beat)
         if self._flock.deaths and time.monotonic() >= self._bury_at:
             self._bury()
+        self._every("cancels", CANCEL_EVERY, self._relay_cancels)
         self._every("look", LOOK_EVERY, self._look)
         self._every("unhandled", max(1.0, brief.unhandled_after / 4), self._fail_unhandled)
         self._every("rescue", max(0.5, brief.lease / 6), self._rescue)
@@ -176,6 +182,9 @@ class Keeper:
         if self._flock.known:
             dead.release_strays(self._flock, self._line, self._brief.manager_id)
         self._ear.check()
+
+    def _relay_cancels(self) -> None:
+        duties.relay_cancels(self._flock, self._board, self._line)
 
     def _rescue(self) -> None:
         dead.rescue(self._line, self._brief.lease, self._brief.max_crashes, self._flock)

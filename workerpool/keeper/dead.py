@@ -19,6 +19,7 @@ from workerpool.store.line import Line, StatementRefused
 log = logs.get("keeper")
 RESCUES_A_SWEEP = 20
 REFUSALS_A_SWEEP = 2
+EVENT_OF = {"poison": "revision.poisoned", "cancelled": "revision.cancelled"}
 
 
 def bury(death: Death, line: Line, max_crashes: int) -> None:
@@ -30,7 +31,7 @@ def bury(death: Death, line: Line, max_crashes: int) -> None:
     for each in outcomes:
         if each.verdict != "released":
             log.warning(
-                "revision.poisoned" if each.kind == "poison" else "revision.crashed",
+                EVENT_OF.get(each.kind or "", "revision.crashed"),
                 revision_id=each.revision_id,
                 worker=death.worker_id,
                 why=each.message,
@@ -43,6 +44,8 @@ def _judge(death: Death, row: Sequence[Any], max_crashes: int) -> Outcome:
     if revision != death.revision_id or token != death.token or death.reason in {"stop", "lease", "recycled"}:
         return verdicts.released(revision, token)
     tries = Tries(attempt, most or death.max_attempts or DEFAULT_MAX_ATTEMPTS, crashes, max_crashes)
+    if death.reason == "cancel":
+        return Outcome(revision, token, "cancelled", message=death.message, kind="cancelled")
     if death.reason == "timeout":
         return verdicts.failed(revision, token, tries, death.message, "timeout", random.random())
     return verdicts.crashed(revision, token, tries, death.message, random.random())

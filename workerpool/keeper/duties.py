@@ -17,6 +17,7 @@ from workerpool.link.board import Board
 from workerpool.store.line import Line
 
 log = logs.get("keeper")
+CANCELS_A_ROUND = 100
 
 
 def beat(brief: KeeperBrief, flock: Flock, board: Board, line: Line) -> None:
@@ -37,6 +38,20 @@ def beat(brief: KeeperBrief, flock: Flock, board: Board, line: Line) -> None:
         restarts=[each.restarts for each in sheep],
         rss=[_rss(each) for each in sheep],
     )
+
+
+def relay_cancels(flock: Flock, board: Board, line: Line) -> None:
+    """Carry out what somebody stamped: end what waits, and ask the workers of what runs here.
+
+    What a worker of ours holds and has not begun is asked for at a later round: it is not long until it begins.
+    """
+    for revision, worker, token in line.call("carry_out_cancels", how_many=CANCELS_A_ROUND):
+        sheep = flock.living.get(worker)
+        running = board.running(sheep.board_slot) if sheep is not None else None
+        if sheep is None or running is None or (running.revision_id, running.token) != (revision, token):
+            continue
+        if board.ask_cancel(sheep.board_slot, running, time.monotonic()):
+            log.info("cancel.relayed", revision_id=revision, worker=worker)
 
 
 def _rss(sheep: Sheep) -> int | None:

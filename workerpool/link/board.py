@@ -26,6 +26,7 @@ _SEQUENCE = struct.Struct("<Q")
 _COUNT = struct.Struct("<Qi")  # completed, state
 _FLOAT = struct.Struct("<d")
 _LONG = struct.Struct("<q")
+_CANCEL = struct.Struct("<q16sd")  # revision, token, asked at
 _COUNT_AT, _RENEWED_AT, _CANCEL_AT = 64, 80, 88
 
 
@@ -85,14 +86,19 @@ class Board:
         """Keeper: the database accepted a renewal that was sent at *now*."""
         _FLOAT.pack_into(self._memory, slot * RECORD + _RENEWED_AT, now)
 
-    def ask_cancel(self, slot: int, revision_id: int) -> None:
-        """Keeper: the revision in *slot* is to be cancelled, if it is still that one."""
-        _LONG.pack_into(self._memory, slot * RECORD + _CANCEL_AT, revision_id)
+    def ask_cancel(self, slot: int, running: Running, now: float) -> bool:
+        """Keeper: this attempt in *slot* is to be cancelled; returns whether that is news."""
+        if self.cancel_asked(slot, running):
+            return False
+        mark = (running.revision_id, running.token.bytes, now)
+        _CANCEL.pack_into(self._memory, slot * RECORD + _CANCEL_AT, *mark)
+        return True
 
-    def cancel_asked(self, slot: int) -> int:
-        """Return the revision that is to be cancelled in *slot*, or 0."""
-        revision: int = _LONG.unpack_from(self._memory, slot * RECORD + _CANCEL_AT)[0]
-        return revision
+    def cancel_asked(self, slot: int, running: Running) -> float:
+        """Return the monotonic instant at which somebody wanted this attempt in *slot* cancelled; 0: nobody did."""
+        revision, token, at = _CANCEL.unpack_from(self._memory, slot * RECORD + _CANCEL_AT)
+        asked: float = at if revision == running.revision_id and token == running.token.bytes else 0.0
+        return asked
 
 
 class Record:

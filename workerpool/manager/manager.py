@@ -78,8 +78,8 @@ class Manager:
             self._watch.wait(0 if actions else self._patience(pool, now))
 
     def _facts(self, now: float) -> Pool:
-        children = tuple(slot.facts(self._board, now) for slot in self.slots.values())
-        return Pool(children, self.spec.grace, self.spec.lease, self._stopping_since, self._quick)
+        children, spec = tuple(slot.facts(self._board, now) for slot in self.slots.values()), self.spec
+        return Pool(children, spec.grace, spec.lease, self._stopping_since, self._quick, spec.cancel_grace)
 
     def _patience(self, pool: Pool, now: float) -> float:
         # Deadlines stand in shared memory and nobody announces them: while somebody works, look four times a second.

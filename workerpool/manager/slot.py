@@ -68,13 +68,15 @@ class Slot:
 
     def facts(self, board: Board, now: float) -> Child:
         """Return what a plan needs to know of this place."""
-        deadline = None
+        deadline = cancelled_at = None
         stopped_for = 0.0
         if self.process is not None:
             stopped_for = self._stopped_for(self.process.pid, now)
             if self.spec.board_slot is not None:
                 running = board.running(self.spec.board_slot)
-                deadline = running.deadline if running is not None else None
+                if running is not None:
+                    deadline = running.deadline
+                    cancelled_at = board.cancel_asked(self.spec.board_slot, running) or None
         return Child(
             self.name,
             self.spec.stage,
@@ -87,6 +89,7 @@ class Slot:
             self.killed is not None,
             deadline,
             stopped_for,
+            cancelled_at,
         )
 
     def _stopped_for(self, pid: int, now: float) -> float:
@@ -110,6 +113,8 @@ class Slot:
         running = board.running(self.spec.board_slot) if self.spec.board_slot is not None else None
         if self.killed == "timeout":
             return End("timeout", "it took longer than its time limit, and its worker was killed", running, False)
+        if self.killed == "cancel":
+            return End("cancel", "it did not end within the cancel grace, and its worker was killed", running, True)
         if self.killed == "stop" or (self.asked and running is None):
             return End("stop", "the pool was stopped", running, True)
         if status == EXIT_ABORTED and (self.aborted or self.leaving == "stop"):

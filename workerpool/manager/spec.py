@@ -39,6 +39,7 @@ class PoolSpec:
     run_id: str
     manager_id: str
     grace: float
+    cancel_grace: float
     lease: float
     max_restarts: int
     restart_period: float

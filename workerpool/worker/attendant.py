@@ -163,7 +163,7 @@ class Attendant:
         running = self._board.running(self._brief.board_slot)
         if now > loop.deadline:
             token.cancel(TIMED_OUT)
-        elif running is not None and self._board.cancel_asked(self._brief.board_slot) == running.revision_id:
+        elif running is not None and self._board.cancel_asked(self._brief.board_slot, running):
             token.cancel("somebody asked for it")
         self._step_down_if_forgotten(loop, now)
         if now - loop.started < LONG:

@@ -278,3 +278,66 @@ def grow(job: Job) -> None:
 def whisper(job: Job) -> None:
     """Write one line past Python and be gone at once."""
     os.write(1, f"the words of {job.id}\n".encode())
+
+
+@handler("await", max_attempts=5)
+async def wait_for_ever(job: Job) -> None:
+    """Await payload.seconds, in an event loop."""
+    note("begin", job)
+    await asyncio.sleep(job.payload["seconds"])
+    note("end", job)
+
+
+@handler("ledger", max_attempts=50)
+def ledger(job: Job) -> dict[str, Any]:
+    """Write a row into a table of the application's own, in the transaction of the outcome."""
+    note("begin", job)
+    with job.transaction() as connection:
+        connection.execute("INSERT INTO public.ledger (revision, attempt) VALUES (%s, %s)", (job.id, job.attempt))
+        with connection.transaction():
+            connection.execute("UPDATE public.total SET rows = rows + 1")
+        time.sleep(job.payload.get("seconds", 0))
+    time.sleep(job.payload.get("after", 0))
+    note("end", job)
+    return {"attempt": job.attempt}
+
+
+@handler("misuse", max_attempts=1)
+def misuse(job: Job) -> None:
+    """Do with a transaction what must not be done."""
+    with job.transaction() as connection:
+        connection.execute("INSERT INTO public.ledger (revision, attempt) VALUES (%s, 0)", (job.id,))
+        match job.payload["how"]:
+            case "raise inside":
+                raise ValueError("inside")
+            case "commit":
+                connection.commit()
+            case "COMMIT":
+                connection.execute("ROLLBACK")
+            case "serializable":
+                connection.execute("ROLLBACK; BEGIN ISOLATION LEVEL SERIALIZABLE")
+            case "swallowed":
+                try:
+                    connection.execute("SELECT 1 / 0")
+                except Exception as error:
+                    note("swallowed", job, type(error).__name__)
+    match job.payload["how"]:
+        case "raise after":
+            raise ValueError("after")
+        case "twice":
+            with job.transaction():
+                pass
+        case "deferred":
+            pass
+
+
+@handler("follow", max_attempts=1)
+def follow(job: Job) -> None:
+    """Say what is to follow, then end as payload.end says."""
+    for on in ("completed", "failed", "any"):
+        job.then(f"after {on}", "work", {"seconds": 0}, on=on)  # type: ignore[arg-type]
+    job.on_complete("note", lambda worker, kind, error: note("callback", job, kind.value))
+    if job.payload.get("end") == "fail":
+        raise Fail("as asked")
+    if job.payload.get("end") == "crash":
+        os.abort()

@@ -110,7 +110,9 @@ class Session:
     def dismiss(self, *ids: int) -> set[int]:
         """Cancel what has not started; returns the ids that were ended."""
         return set(
-            self.call("dismiss", ids=list(ids), verdict="cancelled", message="not wanted", kind="cancelled")[0][0]
+            self.call(
+                "dismiss", ids=list(ids), verdict="cancelled", message="not wanted", kind="cancelled", halts=False
+            )[0][0]
         )
 
     def heal(self) -> list[int]:

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 
 from workerpool.core.errors import Fail
+from workerpool.core.sizes import parse_size
 from workerpool.handlers.command import read_result, run_named_command
 from workerpool.handlers.command_config import (
     CommandSpec,
     InvalidCommand,
     load_commands,
     parse_command_line,
-    parse_size,
 )
 from workerpool.handlers.command_environment import inherited_environment
 from workerpool.handlers.command_output import LAST_LINES, MAX_LINE, MAX_LINES, Excerpt, LineLog
@@ -107,7 +107,7 @@ def test_commands_file_is_read_whole(tmp_path: Path) -> None:
         ("[commands.a]\nargv=['x']\ntimeout=0", "timeout: 0 is no time at all"),
         ("[commands.a]\nargv=['x']\ngrace=-1", "grace: -1 is not a duration"),
         ("[commands.a]\nargv=['x']\nmax_output='10 apples'", "max_output: '10 apples' is not a size"),
-        ("[commands.a]\nargv=['x']\nmax_output='9GiB'", "is not a size"),
+        ("[commands.a]\nargv=['x']\nmax_output='9 potatoes'", "is not a size"),
         ("[commands.a]\nargv=['x']\nmax_output=12", "max_output: 12 is out of bounds; allowed: 1KiB to 64MiB"),
         ("[commands.a]\nargv=['x']\nenvironment='HOME'", "environment: 'HOME' is not a list"),
         ("[commands.a]\nargv=['x']\nenvironment=['*']", "environment: '*' is not the name"),

@@ -11,6 +11,7 @@ from workerpool.core.outcome import Outcome
 from workerpool.handlers.registry import HandlerSpec
 from workerpool.job.job import Job
 from workerpool.link.board import Board, Record
+from workerpool.store.effects import Effects
 from workerpool.store.line import Answer, Line, LineLost, Order
 from workerpool.worker.desk import WorkerDesk
 from workerpool.worker.hand import Hand
@@ -18,7 +19,30 @@ from workerpool.worker.loop import Loop
 from workerpool.worker.perform import Performer
 
 BRIEF = WorkerBrief(
-    "", "workerpool", "m", "h", "W1", 1, 1, 0, 0, ("it",), None, None, 1.0, 60.0, 60.0, 1.0, 3, None, None, "", "", None
+    "",
+    "workerpool",
+    "m",
+    "h",
+    "W1",
+    1,
+    1,
+    0,
+    0,
+    ("it",),
+    None,
+    None,
+    1.0,
+    60.0,
+    60.0,
+    1.0,
+    3,
+    None,
+    None,
+    "continue",
+    "",
+    "",
+    "",
+    None,
 )
 
 
@@ -82,7 +106,7 @@ def test_an_answer_that_the_attendant_lost_is_looked_for_by_the_loop(monkeypatch
         loop.stopping = len(ran) == 4
 
     line = cast("Line", memory)
-    desk = WorkerDesk(line, 1.0)
+    desk = WorkerDesk(line, 1.0, Effects("", "workerpool", "w"))
     footing = type("Still", (), {"restore": lambda self: False})()
     performer = Performer({"it": HandlerSpec("it", it)}, desk, 3, footing)
     loop = Loop(BRIEF, line, hand, desk, performer, Record(Board.create(), 0), ("it",), lambda: None, lambda: None)

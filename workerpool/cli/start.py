@@ -182,6 +182,7 @@ def _keeper(settings: config.Settings, wiring: Wiring) -> ChildSpec:
         unhandled_after=settings.unhandled_after.total_seconds(),
         max_crashes=settings.max_crashes,
         retention=settings.retention.total_seconds(),
+        after_failure=settings.after_failure,
         until_empty=wiring.until_empty,
         **_log(settings),
     )
@@ -213,6 +214,8 @@ def _worker(settings: config.Settings, wiring: Wiring, number: int) -> ChildSpec
                 max_crashes=settings.max_crashes,
                 max_revisions=settings.max_revisions,
                 max_rss=settings.max_rss,
+                after_failure=settings.after_failure,
+                home=str(settings.home),
                 **_log(settings),
             )
         )

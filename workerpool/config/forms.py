@@ -16,12 +16,12 @@ from urllib.parse import unquote
 from pydantic import BeforeValidator, SecretStr
 
 from workerpool.core.durations import format_duration, parse_duration
+from workerpool.core.sizes import parse_size
 
 URL_FORMS: Final = "postgresql://USER:PASSWORD@HOST:PORT/NAME (hosts may be several, with commas), or key=value pairs"
 SCHEMA_FORMS: Final = "1 to 63 letters, digits, _ or -, beginning with a letter or _, and not with pg_"
 ADDRESS_FORMS: Final = "HOST:PORT, or a port from 1 to 65535"
 
-_SIZES: Final = {"": 1, "k": 1000, "m": 1000**2, "g": 1000**3, "ki": 1 << 10, "mi": 1 << 20, "gi": 1 << 30}
 # Greedy on purpose: an address that is written wrongly hides too much of itself, not too little.
 _PASSWORDS: Final = re.compile(
     r"(?P<before>://[^:/?]*:|^(?!\w+://)[^:/=\s]*:)(?P<url>.*)(?=@)"
@@ -46,14 +46,6 @@ class Address:
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
-
-
-def parse_size(text: str) -> int:
-    """Read a number of bytes, such as 512MiB, 800MB or 4096. Raises ValueError."""
-    form = re.fullmatch(r"([0-9]{1,15})\s?(|k|m|g|ki|mi|gi)b?", text.strip().lower())
-    if form is None:
-        raise ValueError("no size")
-    return int(form[1]) * _SIZES[form[2]]
 
 
 def _address(text: str) -> Address:

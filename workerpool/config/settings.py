@@ -16,6 +16,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from workerpool.config import forms
 from workerpool.core.durations import parse_duration
+from workerpool.core.sizes import parse_size
 
 Source = Literal["default", "environment", "flag", "file", "seed name"]
 
@@ -135,7 +136,7 @@ class Settings(BaseSettings):
     @classmethod
     def _within_limits(cls, value: Any, info: ValidationInfo) -> Any:
         about = ABOUT[info.field_name or ""]
-        read = parse_duration if isinstance(value, timedelta) else forms.parse_size
+        read = parse_duration if isinstance(value, timedelta) else parse_size
         if value is not None and about.least is not None and value < read(about.least):
             raise ValueError("too little")
         if value is not None and about.most is not None and value > read(about.most):

@@ -32,6 +32,8 @@ class WorkerBrief:
     max_crashes: int
     max_revisions: int | None
     max_rss: int | None
+    after_failure: str
+    home: str
     log_level: str
     log_format: str
     log_file: str | None
@@ -57,6 +59,7 @@ class KeeperBrief:
     unhandled_after: float
     max_crashes: int
     retention: float
+    after_failure: str
     until_empty: bool
     log_level: str
     log_format: str

@@ -6,6 +6,7 @@ Invariant: ``message_of`` never raises, whatever the error does when it is asked
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
 from typing import Literal
 
 FailureKind = Literal["error", "timeout", "crash", "poison", "invalid_payload", "cancelled"]
@@ -27,6 +28,40 @@ class Cancelled(Exception):
     def __init__(self, reason: str) -> None:
         self.reason = reason
         super().__init__(f"cancelled: {reason}")
+
+
+class Retry(Exception):
+    """Raised by a handler: try again, *after* so long (None: as its back-off says); the attempt counts."""
+
+    def __init__(self, after: timedelta | float | None = None, reason: str = "the handler asked for a retry") -> None:
+        self.after = timedelta(seconds=after) if isinstance(after, (int, float)) else after
+        self.reason = reason
+        if self.after is not None and self.after < timedelta(0):
+            raise ValueError(f"Retry(after={after!r}): a wait is not negative")
+        super().__init__(reason)
+
+
+class Snooze(Exception):
+    """Raised by a handler: not now, but at *until* (aware) or after that long; the attempt is not counted."""
+
+    def __init__(self, until: datetime | timedelta, reason: str = "the handler snoozed") -> None:
+        if isinstance(until, datetime) and until.tzinfo is None:
+            raise ValueError(f"Snooze(until={until!r}): a time zone is missing")
+        self.until, self.reason = until, reason
+        super().__init__(reason)
+
+    def delay(self, now: datetime) -> timedelta:
+        """Return how long that is from *now* (aware); never negative."""
+        length = self.until - now if isinstance(self.until, datetime) else self.until
+        return max(length, timedelta(0))
+
+
+class ClaimLost(Exception):
+    """Somebody else has this revision by now: what this attempt does has no effect any more."""
+
+    def __init__(self, revision_id: int, what: str) -> None:
+        self.revision_id = revision_id
+        super().__init__(f"revision {revision_id} is not this attempt's any more: {what} was refused")
 
 
 class InvalidPayload(Fail):
@@ -58,7 +93,7 @@ def clean(text: str, limit: int = MESSAGE_LIMIT) -> str:
 def message_of(error: BaseException) -> str:
     """Return a sentence for *error*: its type and text; only its type where the text cannot be had."""
     name = type(error).__name__
-    if isinstance(error, (Fail, Cancelled)):
+    if isinstance(error, (Fail, Cancelled, Retry, Snooze)):
         return clean(str(error.args[0]) if error.args else name)
     try:
         text = str(error)

@@ -12,10 +12,10 @@ from typing import Literal
 from uuid import UUID
 
 from workerpool.core.errors import FailureKind
-from workerpool.core.retry import backoff
+from workerpool.core.retry import DEFAULT, Backoff
 from workerpool.core.revision import Tries
 
-Verdict = Literal["completed", "failed", "cancelled", "retried", "released"]
+Verdict = Literal["completed", "failed", "cancelled", "retried", "snoozed", "released"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +30,8 @@ class Outcome:
     kind: FailureKind | None = None
     delay: timedelta = timedelta(0)
     crashed: bool = False
+    written: bool = False
+    """It was written with the handler's own transaction, or refused there: it is not to be settled again."""
 
 
 def completed(revision_id: int, token: UUID, result: str) -> Outcome:
@@ -42,13 +44,27 @@ def released(revision_id: int, token: UUID, message: str | None = None) -> Outco
     return Outcome(revision_id, token, "released", message=message)
 
 
+def snoozed(revision_id: int, token: UUID, message: str, delay: timedelta) -> Outcome:
+    """Not now: it runs after *delay*, in its place, and the attempt is not counted."""
+    return Outcome(revision_id, token, "snoozed", message=message, delay=delay)
+
+
 def failed(
-    revision_id: int, token: UUID, tries: Tries, message: str, kind: FailureKind, jitter: float, *, final: bool = False
+    revision_id: int,
+    token: UUID,
+    tries: Tries,
+    message: str,
+    kind: FailureKind,
+    jitter: float,
+    *,
+    final: bool = False,
+    waits: Backoff = DEFAULT,
+    after: timedelta | None = None,
 ) -> Outcome:
-    """The attempt failed: tried again after a back-off while attempts are left, unless *final*."""
+    """The attempt failed: tried again while attempts are left, *after* so long, or as *waits* say; unless *final*."""
     if not final and tries.attempt < tries.max_attempts:
-        told = f"{message} (attempt {tries.attempt} of {tries.max_attempts})"
-        return Outcome(revision_id, token, "retried", message=told, kind=kind, delay=backoff(tries.attempt, jitter))
+        delay = after if after is not None else waits.wait(tries.attempt, jitter)
+        return Outcome(revision_id, token, "retried", message=_retry(tries, message), kind=kind, delay=delay)
     return Outcome(revision_id, token, "failed", message=message, kind=kind)
 
 
@@ -63,7 +79,9 @@ def crashed(revision_id: int, token: UUID, tries: Tries, message: str, jitter: f
         return Outcome(revision_id, token, "failed", message=told, kind="poison", crashed=True)
     if tries.attempt >= tries.max_attempts:
         return Outcome(revision_id, token, "failed", message=message, kind="crash", crashed=True)
-    told = f"{message} (crash {crashes}, attempt {tries.attempt} of {tries.max_attempts})"
-    return Outcome(
-        revision_id, token, "retried", message=told, kind="crash", delay=backoff(tries.attempt, jitter), crashed=True
-    )
+    told, delay = _retry(tries, message), DEFAULT.wait(tries.attempt, jitter)
+    return Outcome(revision_id, token, "retried", message=told, kind="crash", delay=delay, crashed=True)
+
+
+def _retry(tries: Tries, message: str) -> str:
+    return f"Retry {tries.attempt}/{tries.max_attempts}: {message}"

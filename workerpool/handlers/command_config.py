@@ -16,14 +16,13 @@ from datetime import timedelta
 from pathlib import Path
 
 from workerpool.core.durations import ALLOWED, parse_duration
+from workerpool.core.sizes import parse_size
 
 KIBIBYTE = 1024
 DEFAULT_MAX_OUTPUT = 1024 * KIBIBYTE
 DEFAULT_GRACE = timedelta(seconds=5)
 OUTPUT_BOUNDS = (KIBIBYTE, 64 * 1024 * KIBIBYTE)
 
-_UNITS = {"": 1, "b": 1, "kib": KIBIBYTE, "mib": KIBIBYTE**2, "k": 1000, "kb": 1000, "m": 1000**2, "mb": 1000**2}
-_SIZE = re.compile(r"\s*(\d{1,12})\s*([A-Za-z]*)\s*")
 _COMMAND_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _PATTERN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\*?")
@@ -60,15 +59,6 @@ class InvalidCommand(ValueError):
         self.where = where
         self.problem = problem
         self.allowed = allowed
-
-
-def parse_size(text: str) -> int:
-    """Read a size such as `64KiB`, `1MiB`, `500kB` or bare bytes; raises ValueError with the allowed forms."""
-    match = _SIZE.fullmatch(text)
-    factor = _UNITS.get(match[2].lower()) if match else None
-    if match is None or factor is None:
-        raise ValueError(f"{text!r} is not a size; allowed: bytes such as 65536, or 64KiB, 1MiB, 500kB")
-    return int(match[1]) * factor
 
 
 def parse_command_line(text: str, *, name: str = "default", where: str = "WORKERPOOL_COMMAND") -> CommandSpec:

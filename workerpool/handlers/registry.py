@@ -15,12 +15,15 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from workerpool.core.durations import parse_duration
+from workerpool.core.retry import DEFAULT, Backoff
+from workerpool.core.sizes import parse_size
 
 Handler = Callable[..., Any]
 Function = TypeVar("Function", bound=Handler)
+AfterFailure = Literal["continue", "halt"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +35,11 @@ class HandlerSpec:
     timeout: timedelta | None = None
     max_attempts: int | None = None
     is_async: bool = False
+    backoff: Backoff = DEFAULT
+    after_failure: AfterFailure | None = None
+    concurrency: int | None = None
+    memory_limit: int | None = None
+    output_limit: int | None = None
 
 
 class HandlerTaken(Exception):
@@ -54,22 +62,38 @@ _HANDLERS: dict[str, HandlerSpec] = {}
 
 
 def handler(
-    name: str, *, timeout: float | str | timedelta | None = None, max_attempts: int | None = None
+    name: str,
+    *,
+    timeout: float | str | timedelta | None = None,
+    max_attempts: int | None = None,
+    backoff: Backoff = DEFAULT,
+    after_failure: AfterFailure | None = None,
+    concurrency: int | None = None,
+    memory_limit: int | str | None = None,
+    output_limit: int | str | None = None,
 ) -> Callable[[Function], Function]:
     """Register the decorated function, ``def`` or ``async def``, as the handler *name*.
 
-    *timeout* limits one attempt (seconds, ``'10m'``, or a timedelta); *max_attempts* counts the first try. The
-    function gets a
-    ``Job`` and returns a JSON value. Raises ValueError for a bad argument, HandlerTaken for a name in use.
+    *timeout* limits one attempt (seconds, ``'10m'``, or a timedelta); *max_attempts* counts the first try; *backoff*
+    says how long a failed one waits; *after_failure* ``'halt'`` stops the item at a failed revision (None: as
+    WORKERPOOL_AFTER_FAILURE says); *concurrency* limits how many run at once on all hosts; *memory_limit* (of the
+    worker and its processes) and *output_limit* (of what one attempt prints) are bytes or ``'500MB'``. The function
+    gets a ``Job`` and returns a JSON value. Raises ValueError for a bad argument, HandlerTaken for a name in use.
     """
     if not isinstance(name, str) or not 1 <= len(name) <= 200:
         raise ValueError(f"a handler's name has 1 to 200 characters: {name!r}")
-    if max_attempts is not None and max_attempts < 1:
-        raise ValueError(f"handler {name!r}: max_attempts is {max_attempts}, at least 1 is needed")
+    for what, number in (("max_attempts", max_attempts), ("concurrency", concurrency)):
+        if number is not None and number < 1:
+            raise ValueError(f"handler {name!r}: {what} is {number}, at least 1 is needed")
+    if after_failure not in (None, "continue", "halt"):
+        raise ValueError(f"handler {name!r}: after_failure is {after_failure!r}, 'continue' or 'halt' is allowed")
     limit = _duration(name, timeout)
+    memory, output = _size(name, "memory_limit", memory_limit), _size(name, "output_limit", output_limit)
 
     def register(function: Function) -> Function:
-        add(HandlerSpec(name, function, limit, max_attempts, inspect.iscoroutinefunction(function)))
+        is_async = inspect.iscoroutinefunction(function)
+        waits = (backoff, after_failure, concurrency, memory, output)
+        add(HandlerSpec(name, function, limit, max_attempts, is_async, *waits))
         return function
 
     return register
@@ -83,6 +107,16 @@ def _duration(name: str, value: float | str | timedelta | None) -> timedelta | N
     if limit is not None and limit <= timedelta(0):
         raise ValueError(f"handler {name!r}: timeout is {value!r}, more than 0 is needed")
     return limit
+
+
+def _size(name: str, what: str, value: int | str | None) -> int | None:
+    try:
+        size = parse_size(value) if isinstance(value, str) else value
+    except ValueError as error:
+        raise ValueError(f"handler {name!r}: {what}: {error}") from None
+    if size is not None and size < 1:
+        raise ValueError(f"handler {name!r}: {what} is {value!r}, more than 0 is needed")
+    return size
 
 
 def add(spec: HandlerSpec) -> None:
@@ -100,6 +134,11 @@ def _home(function: Callable[..., Any]) -> str:
 def known() -> MappingProxyType[str, HandlerSpec]:
     """Return every registered handler by name."""
     return MappingProxyType(_HANDLERS)
+
+
+def halting(otherwise: str) -> list[str]:
+    """Return the handlers whose failed revision halts its item; *otherwise* is the pool's own choice."""
+    return sorted(name for name, spec in _HANDLERS.items() if (spec.after_failure or otherwise) == "halt")
 
 
 def load(modules: tuple[str, ...]) -> None:

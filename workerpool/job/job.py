@@ -7,15 +7,18 @@ Invariant: a call here costs a short handler almost nothing; what it says is wri
 from __future__ import annotations
 
 import json
-from typing import Any, Protocol
+from contextlib import AbstractContextManager
+from typing import Any, Literal, Protocol
 
 from workerpool.core.errors import InvalidPayload, clean
 from workerpool.core.revision import Claim
+from workerpool.job.continuations import Added, Callback, Continuations
 from workerpool.job.token import CancellationToken
 
 #: Lines of its log that one attempt may leave; the rest is counted.
 MAX_LINES = 2_000
 MAX_LINE = 4_000
+FiresOn = Literal["completed", "failed", "cancelled", "any"]
 
 
 class Desk(Protocol):
@@ -29,6 +32,12 @@ class Desk(Protocol):
 
     def write_progress(self, claim: Claim, percent: float | None, step: str | None, total_steps: int | None) -> None:
         """Keep the latest progress."""
+
+    def transaction(self, claim: Claim) -> AbstractContextManager[Any]:
+        """Open the transaction that commits with the outcome."""
+
+    def follow(self, claim: Claim, item: str, handler: str, payload: str, on: FiresOn) -> None:
+        """Say what is to be enqueued when the revision ends."""
 
 
 class JobLog:
@@ -73,6 +82,7 @@ class Job:
         self.token = token
         self.max_attempts = max_attempts
         self.log = JobLog(desk, claim)
+        self.continuations = Continuations()
         self.payload: dict[str, Any] = parse_payload(claim.payload)
 
     def __repr__(self) -> str:
@@ -127,6 +137,41 @@ class Job:
     def checkpoint(self) -> None:
         """Let a cancellation take effect here: raises Cancelled if one was asked for."""
         self.token.raise_if_cancelled()
+
+    def on_complete(self, key: str, callback: Callback) -> Added:
+        """Have *callback* called with (worker, completion type, error message) when this attempt has ended.
+
+        It runs in this process, on another thread, and is lost in a crash: what must happen belongs into ``then``.
+        The same *key* again takes the former callback's place.
+        """
+        return self.continuations.add_or_run_now(key, callback)
+
+    def then(
+        self, item: str, handler: str = "default", payload: dict[str, Any] | None = None, *, on: FiresOn = "completed"
+    ) -> None:
+        """Enqueue a revision of *item* when this revision ends so: in the transaction of its outcome, and once.
+
+        Written at once, so it outlives a crash; what a later attempt asks for takes the place of what this one does.
+        Raises ValueError for a bad argument, ClaimLost.
+        """
+        if on not in ("completed", "failed", "cancelled", "any"):
+            raise ValueError(f"then(on={on!r}): completed, failed, cancelled or any is allowed")
+        for what, text, most in (("item", item, 512), ("handler", handler, 200)):
+            if not isinstance(text, str) or not 1 <= len(text) <= most:
+                raise ValueError(f"then({what}={text!r}): 1 to {most} characters are allowed")
+        try:
+            encoded = json.dumps(payload or {}, allow_nan=False, ensure_ascii=False)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"then(payload=…): it is not JSON: {error}") from error
+        self._desk.follow(self._claim, item, handler, encoded, on)
+
+    def transaction(self) -> AbstractContextManager[Any]:
+        """Open a psycopg connection whose writes commit together with the outcome, exactly once.
+
+        Return from inside the block or right after it: the commit comes with the return. An exception rolls back, in
+        the block and after it. One in an attempt. Raises TransactionMisused.
+        """
+        return self._desk.transaction(self._claim)
 
     def progress(self, percent: float, step: str | None = None, *, total_steps: int | None = None) -> None:
         """Say how far this is: *percent* from 0 to 100, the step's name, and how many steps there are in all."""

@@ -69,7 +69,9 @@ def fail_unhandled(brief: KeeperBrief, line: Line) -> int:
     for revision, handler, there in rows:
         known = ", ".join(there or ()) or "none at all"
         told = f"no living worker has a handler {handler!r} (there are: {known}): is its module in WORKERPOOL_HANDLERS?"
-        line.call("dismiss", ids=[revision], verdict="failed", message=told, kind="error")
+        line.call(
+            "dismiss", ids=[revision], verdict="failed", message=told, kind="error", halts=brief.after_failure == "halt"
+        )
         log.warning("revision.unhandled", revision_id=revision, handler=handler)
     return len(rows)
 

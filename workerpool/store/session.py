@@ -107,7 +107,8 @@ class Session:
 
 def rows(connection: Connection, schema: str, name: str, /, **parameters: Any) -> list[Row]:
     """Run the statement *name* on a connection, whosever it is, and return its rows."""
-    with connection.cursor(row_factory=dict_row) as cursor:
+    # (not the connection's own cursor: the caller's may want other parameters)
+    with psycopg.Cursor(connection, row_factory=dict_row) as cursor:
         cursor.execute(statement(name, schema), parameters)
         return cursor.fetchall() if cursor.description else []
 

@@ -21,6 +21,7 @@ from workerpool.handlers import builtin, registry
 from workerpool.link import tether
 from workerpool.link.board import Board, Record
 from workerpool.link.channel import Channel
+from workerpool.store.effects import Effects
 from workerpool.store.line import Line, LineLost, StatementRefused
 from workerpool.worker import presence
 from workerpool.worker.attendant import EXIT_ABORTED, Attendant
@@ -66,7 +67,11 @@ def main() -> int:
 
 def _work(brief: WorkerBrief, channel: Channel, board: Board, wakeup: int) -> int:
     line = Line(brief.url, brief.schema, f"worker {brief.slot}")
-    specs, hand, desk = registry.known(), Hand(), WorkerDesk(line, brief.lease)
+    specs, hand, desk = (
+        registry.known(),
+        Hand(),
+        WorkerDesk(line, brief.lease, Effects(brief.url, brief.schema, brief.worker_id)),
+    )
     handlers = tuple(sorted(specs))
     if not _connect(line, brief, handlers, channel, wakeup):
         return 0

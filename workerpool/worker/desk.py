@@ -12,11 +12,16 @@ import json
 import re
 import threading
 import time
+from contextlib import AbstractContextManager
+from dataclasses import replace
 from typing import Any
 
 from workerpool import logs
-from workerpool.core.errors import clean
+from workerpool.core.errors import ClaimLost, clean
+from workerpool.core.outcome import Outcome
 from workerpool.core.revision import Claim
+from workerpool.job.job import FiresOn
+from workerpool.store.effects import CommitRefused, Effects, EffectsConnection
 from workerpool.store.line import Line, LineLost, StatementRefused
 
 log = logs.get("worker")
@@ -31,9 +36,9 @@ _NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
 class WorkerDesk:
     """The pending lines and progress of one worker; its methods are safe from any thread of a handler."""
 
-    def __init__(self, line: Line, patience: float) -> None:
+    def __init__(self, line: Line, patience: float, effects: Effects) -> None:
         """*patience*: the seconds that a handler waits for a database that is away; a lease."""
-        self._line, self._patience = line, patience
+        self._line, self._patience, self._effects = line, patience, effects
         self._lock = threading.Lock()
         self._lines: list[tuple[Claim, float, str, str, str | None]] = []
         self._progress: dict[int, tuple[Claim, float | None, str | None, int | None]] = {}
@@ -41,17 +46,67 @@ class WorkerDesk:
 
     def read_base(self, claim: Claim) -> object | None:
         """Return the item's current content; waits for a database that is away. Raises LineLost after a lease."""
+        rows = self._patiently("base", item_key=claim.item_key)
+        return json.loads(rows[0][0]) if rows and rows[0][0] is not None else None
+
+    def _patiently(self, name: str, **parameters: object) -> list[tuple[Any, ...]]:
         deadline = time.monotonic() + self._patience
         while True:
             try:
-                rows = self._line.call("base", item_key=claim.item_key)
-                return json.loads(rows[0][0]) if rows and rows[0][0] is not None else None
+                return self._line.call(name, **parameters)
             except LineLost:
                 if time.monotonic() > deadline:
                     raise
             time.sleep(REOPEN_EVERY)
             with contextlib.suppress(LineLost):
                 self._line.open()
+
+    def transaction(self, claim: Claim) -> AbstractContextManager[EffectsConnection]:
+        """Lend the connection whose writes commit with the outcome. Raises TransactionMisused, LineLost."""
+        return self._effects.transaction(claim)
+
+    def follow(self, claim: Claim, item: str, handler: str, payload: str, on: FiresOn) -> None:
+        """Write what is to be enqueued when the revision ends. Raises ClaimLost, LineLost."""
+        asked = {"item_key": item, "handler": handler, "payload": payload, "fires_on": on}
+        rows = self._line.call("then_enqueue", id=claim.revision_id, token=claim.token, attempt=claim.attempt, **asked)
+        if rows[0][0] is None:
+            raise ClaimLost(claim.revision_id, "then()")
+
+    def conclude(self, claim: Claim, outcome: Outcome) -> Outcome:
+        """Commit the handler's transaction with its *outcome*, if it opened one; else return *outcome* as it is.
+
+        One that is not a success is rolled back and settled like any other. Raises CommitRefused, LineLost: all of it
+        was rolled back.
+        """
+        if not self._effects.is_open:
+            return outcome
+        if outcome.verdict != "completed":
+            self._effects.roll_back()
+            return outcome
+        try:
+            self.flush()
+        except LineLost:
+            self._effects.roll_back()
+            raise
+        try:
+            written = self._effects.commit(claim, outcome)
+        except LineLost as error:
+            written = self._was_written(claim, error)
+        if not written:
+            log.warning("revision.fenced", revision_id=claim.revision_id, verdict="completed")
+        return replace(outcome, written=True)
+
+    def _was_written(self, claim: Claim, error: LineLost) -> bool:
+        """Find out what a commit did whose answer was lost: a finished row keeps its token (R19).
+
+        Raises CommitRefused where the row is still this attempt's. (Should the server be committing it at this moment,
+        what is settled next waits for its item, and is refused.)
+        """
+        rows = self._patiently("outcome_of", ids=[claim.revision_id])
+        status = {row[1]: row[2] for row in rows}.get(claim.token)
+        if status == "processing":
+            raise CommitRefused(error)
+        return status == "completed"
 
     def write_log(self, claim: Claim, level: str, message: str, data: dict[str, Any] | None) -> None:
         """Keep a line until the next flush."""

@@ -1,7 +1,8 @@
 """What a worker stands on, and whether a handler pulled it away: descriptors, working directory, signal handlers.
 
-Owns: the comparison after each handler; it costs two system calls. Invariant: a process whose descriptors are gone
-does nothing more, because a number may by now be somebody else's file; what can be put right is put right.
+Owns: the comparison after each handler, which costs two system calls, and when a worker is worn out. Invariant: a
+process whose descriptors are gone does nothing more, because a number may by now be somebody else's file; what can be
+put right is put right.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from workerpool import logs
 log = logs.get("worker")
 #: The exit status of a worker whose handler closed its descriptors.
 EXIT_DAMAGED = 71
+#: After a handler that took longer than this, in seconds, the memory in use is looked at; else after every 64.
+LONG = 0.05
 _OURS = (signal.SIGTERM, signal.SIGQUIT, signal.SIGINT, signal.SIGHUP)
 
 
@@ -53,6 +56,30 @@ class Footing:
             log.warning("worker.dirtied", what="signal handlers")
             return True
         return False
+
+
+class Wear:
+    """How much a worker has done, against what it may before it is replaced between two revisions.
+
+    *most* revisions (None: any number); *memory*: resident bytes (None: any number).
+    """
+
+    def __init__(self, most: int | None, memory: int | None) -> None:
+        """Start as new."""
+        self._most, self._memory = most, memory
+        self._performed = 0
+        self._too_big = False
+
+    def count(self, took: float) -> None:
+        """Count a handler that came back after so many seconds; after a quick one memory is rarely looked at."""
+        self._performed += 1
+        if self._memory and (took > LONG or self._performed % 64 == 0):
+            self._too_big = memory_in_use() > self._memory
+
+    @property
+    def is_over(self) -> bool:
+        """Tell whether it is enough."""
+        return self._too_big or (self._most is not None and self._performed >= self._most)
 
 
 def memory_in_use() -> int:

@@ -22,7 +22,7 @@ from workerpool.link.board import Record
 from workerpool.store.line import Line, LineLost, Order, StatementRefused, claim_of
 from workerpool.worker import presence
 from workerpool.worker.desk import WorkerDesk
-from workerpool.worker.footing import memory_in_use
+from workerpool.worker.footing import Wear
 from workerpool.worker.hand import Hand
 from workerpool.worker.perform import Performer
 from workerpool.worker.settling import note_lost, note_outcome, reconcile, settle_all
@@ -32,8 +32,7 @@ log = logs.get("worker")
 #: meanwhile (R23).
 STALE = 0.2
 LONGEST_PAUSE = 0.25
-#: After a handler that took longer than this, the memory in use is looked at; else after every 64.
-LONG = 0.05
+LONGEST_REFUSAL = 5.0
 
 
 class Loop:
@@ -52,25 +51,19 @@ class Loop:
         on_first_round: Callable[[], object],
     ) -> None:
         self._brief, self._line, self._hand, self._desk = brief, line, hand, desk
-        self._performer, self._record, self._poke = performer, record, poke
-        self._handlers = handlers
+        self._performer, self._record, self._poke, self._handlers = performer, record, poke, handlers
         self._on_first_round: Callable[[], object] | None = on_first_round
         self._estimates: dict[str, float] = {}
         self._asked = 1
-        self._hungry = False
-        self._performed = 0
-        self._contended = 0
-        self._plenty = False
+        self._hungry = self._plenty = False
+        self._contended = self._refusals = 0
+        self._wear = Wear(brief.max_revisions, brief.max_rss)
         self._sent: tuple[Order, float] | None = None
         self._lost: LineLost | None = None
-        self._too_big = False
-        self.stopping = False
-        self.hurried = False
-        """Told to leave at once: nothing is waited for any more."""
-        self.idle = False
+        self.stopping = self.idle = self.hurried = False
+        """Hurried: told to leave at once, nothing is waited for any more."""
         self.token: CancellationToken | None = None
-        self.started = 0.0
-        self.deadline = 0.0
+        self.started = self.deadline = 0.0
 
     def run(self) -> None:
         """Work until ``stopping``; then settle and give back everything.
@@ -90,12 +83,15 @@ class Loop:
             if self._lost is not None:
                 raise self._lost
             step()
+            self._refusals = 0
             return True
         except LineLost as error:
             self._reconnect(error)
         except StatementRefused as error:
-            log.warning("turn.refused", error=str(error))
-            time.sleep(LONGEST_PAUSE)
+            # Its own loop fails, not a handler: it waits longer each time, and leaves the stage to others.
+            self._refusals += 1
+            log.warning("turn.refused", error=str(error), refusals=self._refusals)
+            self._sleep(min(LONGEST_REFUSAL, LONGEST_PAUSE * 2 ** (self._refusals - 1)))
         return False
 
     def _round(self) -> None:
@@ -173,11 +169,19 @@ class Loop:
                 self._say("busy")
 
     def _order(self) -> Order:
+        brief = self._brief
         known = [self._estimates.get(name) for name in {claim.handler for claim in self._hand.held}]
         slowest = max((each for each in known or self._estimates.values() if each is not None), default=None)
         self._asked = pace.ahead(slowest, self._asked)
-        brief = self._brief
-        return Order(brief.worker_id, uuid4(), self._handlers, self._asked, brief.sharers, brief.lease)
+        return Order(
+            brief.worker_id,
+            uuid4(),
+            self._handlers,
+            self._asked,
+            brief.sharers,
+            brief.lease,
+            self._performer.concurrency,
+        )
 
     def _perform_held(self) -> None:
         while (claim := self._hand.start_next(self._begin)) is not None:
@@ -208,8 +212,7 @@ class Loop:
         started = time.monotonic()
         self._record.begin(claim.revision_id, claim.token.bytes, started, started + timeout, claim.attempt, most)
         self.token = CancellationToken()
-        self.started = started
-        self.deadline = started + timeout
+        self.started, self.deadline = started, started + timeout
 
     def _perform(self, claim: Claim) -> None:
         token = self.token
@@ -225,11 +228,12 @@ class Loop:
         finally:
             took = time.monotonic() - self.started
             self.token = None
-            self._performed += 1
-            if self._brief.max_rss and (took > LONG or self._performed % 64 == 0):
-                self._too_big = memory_in_use() > self._brief.max_rss
+            self._wear.count(took)
             self._estimates[claim.handler] = pace.estimate(self._estimates.get(claim.handler), took)
-            self._hand.finish(outcome)
+            if outcome.written:
+                self._hand.forget_running()
+            else:
+                self._hand.finish(outcome)
             self._record.end(completed=outcome.verdict == "completed")
         note_outcome(claim, outcome)
 
@@ -260,9 +264,7 @@ class Loop:
             self._poke()
 
     def _worn_out(self) -> bool:
-        brief = self._brief
-        worn = brief.max_revisions is not None and self._performed >= brief.max_revisions
-        return worn or self._too_big or self._performer.dirty
+        return self._wear.is_over or self._performer.dirty
 
     def _reconnect(self, error: LineLost) -> None:
         log.warning("database.lost", error=str(error))
@@ -282,10 +284,8 @@ class Loop:
                 log.info("database.regained")
                 return
             except (LineLost, StatementRefused):
-                if self.stopping:
-                    time.sleep(min(wait, LONGEST_PAUSE))
-                else:
-                    self._sleep(wait)
+                # (a bell is not waited for at the end: _sleep would return at once)
+                time.sleep(min(wait, LONGEST_PAUSE)) if self.stopping else self._sleep(wait)
                 wait = min(2.0, wait * 2)
 
     def _leave(self) -> None:

@@ -12,17 +12,21 @@ import json
 import os
 import random
 import re
-from collections.abc import Coroutine, Mapping
+from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from workerpool.core import outcome as verdicts
-from workerpool.core.errors import Cancelled, Fail, HandlerMissing, InvalidPayload, message_of
+from workerpool.core.errors import Cancelled, Fail, FailureKind, HandlerMissing, Retry, Snooze, message_of
 from workerpool.core.outcome import Outcome
+from workerpool.core.retry import DEFAULT
 from workerpool.core.revision import DEFAULT_MAX_ATTEMPTS, Claim, Tries
 from workerpool.handlers.command import CommandTimedOut
 from workerpool.handlers.registry import HandlerSpec
 from workerpool.job.job import Job
 from workerpool.job.token import CancellationToken
+from workerpool.job.worker_job import WorkerJob
+from workerpool.store.effects import CommitRefused
 from workerpool.store.line import LineLost
 from workerpool.worker.desk import WorkerDesk
 from workerpool.worker.footing import Footing
@@ -64,11 +68,18 @@ class Performer:
     def __init__(self, specs: Mapping[str, HandlerSpec], desk: WorkerDesk, max_crashes: int, footing: Footing) -> None:
         self._specs, self._desk, self._max_crashes, self._footing = specs, desk, max_crashes, footing
         self._runner: asyncio.Runner | None = None
+        limits = tuple(specs[name].concurrency for name in sorted(specs))
+        self._concurrency = limits if any(limits) else ()
         self._pid = os.getpid()
         self.job: Job | None = None
         self.outputs: tuple[HandlerOutput, ...] = ()
         self.dirty = False
         """The process may be damaged (out of memory, signal handlers): it is to be replaced after this revision."""
+
+    @property
+    def concurrency(self) -> tuple[int | None, ...]:
+        """Of each handler, by name, how many may run at once on all hosts; empty where none has such a limit."""
+        return self._concurrency
 
     def limits(self, claim: Claim, default_timeout: float) -> tuple[float, int]:
         """Return the seconds that *claim* may take and how often it may be tried.
@@ -95,7 +106,10 @@ class Performer:
         self._stay_one_process()
         self.dirty |= self._footing.restore()
         self._finish_output()
-        return outcome
+        try:
+            return self._desk.conclude(claim, outcome)
+        except (CommitRefused, LineLost) as error:
+            return self._failure(claim, tries, token, error)
 
     def _finish_output(self) -> None:
         job, self.job = self.job, None
@@ -108,14 +122,12 @@ class Performer:
         spec = self._specs.get(job.handler)
         if spec is None:
             raise HandlerMissing(job.handler, tuple(self._specs))
-        if not spec.is_async:
-            return spec.call(job)
-        if self._runner is None:
+        if spec.is_async and self._runner is None:
             self._runner = asyncio.Runner()
-        value, error = self._runner.run(_outcome_of(spec.call(job)))
-        if error is not None:
-            raise error
-        return value
+        call = spec.call
+        running = WorkerJob(None, lambda _: call(job), job.token, continuations=job.continuations)
+        running.run(self._runner)
+        return running.wait()
 
     def _stay_one_process(self) -> None:
         # A handler that forked and let its child return would make a second worker with the same connection.
@@ -123,38 +135,32 @@ class Performer:
             os._exit(70)
 
     def _failure(self, claim: Claim, tries: Tries, token: CancellationToken, error: BaseException) -> Outcome:
-        revision, claim_token, jitter = claim.revision_id, claim.token, random.random()
+        revision, claim_token = claim.revision_id, claim.token
+        spec = self._specs.get(claim.handler)
+        waits = spec.backoff if spec is not None else DEFAULT
+
+        def failed(message: str, kind: FailureKind = "error", **more: Any) -> Outcome:
+            return verdicts.failed(revision, claim_token, tries, message, kind, random.random(), waits=waits, **more)
+
         match error:
             case Cancelled() if token.reason == TIMED_OUT:
-                return verdicts.failed(
-                    revision, claim_token, tries, "it took longer than its time limit", "timeout", jitter
-                )
+                return failed("it took longer than its time limit", "timeout")
             case Cancelled() if token.reason == STOPPING:
                 return verdicts.released(revision, claim_token)
             case Cancelled():
                 return Outcome(revision, claim_token, "cancelled", message=message_of(error), kind="cancelled")
-            case InvalidPayload():
-                return verdicts.failed(
-                    revision, claim_token, tries, message_of(error), "invalid_payload", jitter, final=True
-                )
             case Fail():
-                return verdicts.failed(revision, claim_token, tries, message_of(error), error.kind, jitter, final=True)
+                return failed(message_of(error), error.kind, final=True)
+            case Retry():
+                return failed(message_of(error), after=error.after)
+            case Snooze():
+                return verdicts.snoozed(revision, claim_token, message_of(error), error.delay(datetime.now(UTC)))
             case CommandTimedOut():
-                return verdicts.failed(revision, claim_token, tries, message_of(error), "timeout", jitter)
+                return failed(message_of(error), "timeout")
             case LineLost():
-                return verdicts.released(
-                    revision, claim_token, "the database was not there when the handler read from it"
-                )
+                return verdicts.released(revision, claim_token, "the database was not there when the handler needed it")
             case MemoryError():
                 self.dirty = True
-                return verdicts.failed(revision, claim_token, tries, "out of memory (MemoryError)", "error", jitter)
+                return failed("out of memory (MemoryError)")
             case _:
-                return verdicts.failed(revision, claim_token, tries, message_of(error), "error", jitter)
-
-
-async def _outcome_of(handler: Coroutine[Any, Any, object]) -> tuple[object, BaseException | None]:
-    """Keep whatever a coroutine raises from the event loop, which an exit or an interrupt would break off."""
-    try:
-        return await handler, None
-    except BaseException as error:
-        return None, error
+                return failed(message_of(error))

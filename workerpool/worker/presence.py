@@ -10,6 +10,7 @@ import os
 import select
 
 from workerpool.core.briefs import WorkerBrief
+from workerpool.handlers import registry
 from workerpool.store.line import Line
 
 
@@ -24,6 +25,7 @@ def register(line: Line, brief: WorkerBrief, handlers: tuple[str, ...]) -> None:
         generation=brief.generation,
         pid=os.getpid(),
         handlers=list(handlers),
+        halting=registry.halting(brief.after_failure),
     )
 
 

@@ -23,6 +23,7 @@ EVENT_OF = {
     "retried": "revision.retried",
     "cancelled": "revision.cancelled",
     "released": "revision.released",
+    "snoozed": "revision.snoozed",
 }
 
 

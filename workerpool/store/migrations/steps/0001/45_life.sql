@@ -69,8 +69,8 @@ DECLARE
 BEGIN
     PERFORM {schema}.lock_items(item_keys);
     PERFORM set_config('workerpool.actor', who, true);
-    -- Later ones first: two failures in a row are both retried.
-    FOR id IN SELECT i FROM unnest(ids) AS i ORDER BY i DESC LOOP
+    -- Later ones first: two failures in a row are both retried. Copies are appended in order.
+    FOR id IN SELECT i FROM unnest(ids) AS i ORDER BY CASE WHEN append THEN i ELSE -i END LOOP
         new_id := NULL;
         SELECT r.* INTO one FROM {schema}.revisions r WHERE r.id = retry.id FOR NO KEY UPDATE;
         answer := CASE WHEN one.id IS NULL THEN 'missing' WHEN one.completed_at IS NULL THEN 'not_ended'

@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -106,7 +107,7 @@ def test_an_answer_that_the_attendant_lost_is_looked_for_by_the_loop(monkeypatch
         loop.stopping = len(ran) == 4
 
     line = cast("Line", memory)
-    desk = WorkerDesk(line, 1.0, Effects("", "workerpool", "w"))
+    desk = WorkerDesk(line, 1.0, Effects("", "workerpool", "w"), Path())
     footing = type("Still", (), {"restore": lambda self: False})()
     performer = Performer({"it": HandlerSpec("it", it)}, desk, 3, footing)
     loop = Loop(BRIEF, line, hand, desk, performer, Record(Board.create(), 0), ("it",), lambda: None, lambda: None)

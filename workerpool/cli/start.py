@@ -182,6 +182,7 @@ def _keeper(settings: config.Settings, wiring: Wiring) -> ChildSpec:
         unhandled_after=settings.unhandled_after.total_seconds(),
         max_crashes=settings.max_crashes,
         retention=settings.retention.total_seconds(),
+        home=str(settings.home),
         after_failure=settings.after_failure,
         until_empty=wiring.until_empty,
         **_log(settings),

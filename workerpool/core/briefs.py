@@ -59,6 +59,7 @@ class KeeperBrief:
     unhandled_after: float
     max_crashes: int
     retention: float
+    home: str
     after_failure: str
     until_empty: bool
     log_level: str

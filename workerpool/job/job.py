@@ -7,11 +7,13 @@ Invariant: a call here costs a short handler almost nothing; what it says is wri
 from __future__ import annotations
 
 import json
+import os
 from contextlib import AbstractContextManager
 from typing import Any, Literal, Protocol
 
 from workerpool.core.errors import InvalidPayload, clean
 from workerpool.core.revision import Claim
+from workerpool.job.artifacts import Shelf
 from workerpool.job.continuations import Added, Callback, Continuations
 from workerpool.job.token import CancellationToken
 
@@ -27,6 +29,9 @@ class Desk(Protocol):
     def read_base(self, claim: Claim) -> object | None:
         """Return the item's current content."""
 
+    def read_number(self, claim: Claim, number: int) -> tuple[bool, object | None]:
+        """Return whether the item's history has a number, and its result."""
+
     def write_log(self, claim: Claim, level: str, message: str, data: dict[str, Any] | None) -> None:
         """Keep a line of the execution log."""
 
@@ -38,6 +43,9 @@ class Desk(Protocol):
 
     def follow(self, claim: Claim, item: str, handler: str, payload: str, on: FiresOn) -> None:
         """Say what is to be enqueued when the revision ends."""
+
+    def shelf(self, claim: Claim) -> Shelf:
+        """Return the folder for what the attempt keeps."""
 
 
 class JobLog:
@@ -79,6 +87,7 @@ class Job:
         self._claim, self._desk = claim, desk
         self._base: object | None = None
         self._base_read = False
+        self._shelf: Shelf | None = None
         self.token = token
         self.max_attempts = max_attempts
         self.log = JobLog(desk, claim)
@@ -134,6 +143,16 @@ class Job:
             self._base, self._base_read = self._desk.read_base(self._claim), True
         return self._base
 
+    def result_of(self, number: int) -> Any:
+        """Return the result with a *number* in this item's history; 0 is the original.
+
+        Raises LookupError where there is none: it was never there, or it was pruned.
+        """
+        found, result = self._desk.read_number(self._claim, number)
+        if not found:
+            raise LookupError(f"{self.item_key} has no number {number} in its history, or not any more")
+        return result
+
     def checkpoint(self) -> None:
         """Let a cancellation take effect here: raises Cancelled if one was asked for."""
         self.token.raise_if_cancelled()
@@ -172,6 +191,16 @@ class Job:
         the block and after it. One in an attempt. Raises TransactionMisused.
         """
         return self._desk.transaction(self._claim)
+
+    def keep_artifact(self, path: str | os.PathLike[str], name: str | None = None) -> str:
+        """Copy the file *path* into this attempt's folder under the home, and return the copy's path for the result.
+
+        *name*: what it is called there (None: as it is); a name that this attempt used is refused. The copy is kept as
+        long as the revision. Raises BadArtifact, OSError.
+        """
+        if self._shelf is None:
+            self._shelf = self._desk.shelf(self._claim)
+        return self._shelf.keep(path, name)
 
     def progress(self, percent: float, step: str | None = None, *, total_steps: int | None = None) -> None:
         """Say how far this is: *percent* from 0 to 100, the step's name, and how many steps there are in all."""

@@ -209,6 +209,7 @@ class Keeper:
     def _tidy(self) -> None:
         duties.heal(self._walk, self._line)
         duties.prune(self._walk, self._brief, self._line)
+        duties.sweep_artifacts(self._walk, Path(self._brief.home), self._line)
 
     def _may_leave(self) -> bool:
         assert self._stopping_since is not None

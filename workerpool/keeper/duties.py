@@ -6,18 +6,21 @@ Invariant: every duty is bounded in rows and in time, and doing it twice is harm
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 
 import psutil
 
 from workerpool import logs
 from workerpool.core.briefs import KeeperBrief
+from workerpool.job import artifacts
 from workerpool.keeper.flock import Flock, Sheep
 from workerpool.link.board import Board
 from workerpool.store.line import Line
 
 log = logs.get("keeper")
 CANCELS_A_ROUND = 100
+FOLDERS_A_ROUND = 200
 
 
 def beat(brief: KeeperBrief, flock: Flock, board: Board, line: Line) -> None:
@@ -83,6 +86,8 @@ class Walk:
     after_item: str = ""
     after_id: int = 0
     pruned_at: float = 0.0
+    folders: list[int] = field(default_factory=list)
+    swept_at: float = 0.0
 
 
 def heal(walk: Walk, line: Line) -> int:
@@ -107,3 +112,22 @@ def prune(walk: Walk, brief: KeeperBrief, line: Line) -> None:
     walk.pruned_at = now + (1.0 if last else 3600.0)
     if deleted:
         log.info("queue.pruned", count=deleted)
+
+
+def sweep_artifacts(walk: Walk, home: Path, line: Line) -> int:
+    """Look at the next folders of kept files in this host's home; delete those of revisions that exist no more.
+
+    Returns how many were deleted. An hour's rest at the end.
+    """
+    now = time.monotonic()
+    if now < walk.swept_at:
+        return 0
+    if not walk.folders:
+        walk.folders = artifacts.revisions(home)
+    some, walk.folders = walk.folders[:FOLDERS_A_ROUND], walk.folders[FOLDERS_A_ROUND:]
+    there = {row[0] for row in line.call("outcome_of", ids=some)} if some else set()
+    deleted = sum(artifacts.discard(home, revision) for revision in some if revision not in there)
+    walk.swept_at = now + (1.0 if walk.folders else 3600.0)
+    if deleted:
+        log.info("artifacts.pruned", count=deleted)
+    return deleted

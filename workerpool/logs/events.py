@@ -62,6 +62,7 @@ EVENTS: Final[dict[str, str]] = {
     "heal.unparked": "revisions that were parked with no reason were freed: a bug healed",
     "heal.failed": "a healing round failed; the next one tries again",
     "queue.pruned": "old finished revisions and logs were deleted",
+    "artifacts.pruned": "files of revisions that exist no more were deleted from the home",
     "duty.failed": "one of the keeper's rounds failed; it is tried again",
     # workers
     "worker.started": "a worker has its brief",
@@ -88,6 +89,7 @@ EVENTS: Final[dict[str, str]] = {
     "revision.poisoned": "the revision crashed its worker too often and ended failed",
     "revision.rescued": "the lease ran out and the revision was taken back",
     "revision.timed_out": "the attempt took longer than its limit",
+    "revision.limited": "the attempt used more memory or printed more than it may, and its worker was killed",
     "revision.unhandled": "no living worker has the revision's handler",
     "turn.refused": "the database refused a settle-and-claim; the outcomes are settled alone",
     "settlement.refused": "the database refused a batch of outcomes; they are settled one by one",

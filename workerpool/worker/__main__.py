@@ -70,7 +70,7 @@ def _work(brief: WorkerBrief, channel: Channel, board: Board, wakeup: int) -> in
     specs, hand, desk = (
         registry.known(),
         Hand(),
-        WorkerDesk(line, brief.lease, Effects(brief.url, brief.schema, brief.worker_id)),
+        WorkerDesk(line, brief.lease, Effects(brief.url, brief.schema, brief.worker_id), Path(brief.home).absolute()),
     )
     handlers = tuple(sorted(specs))
     if not _connect(line, brief, handlers, channel, wakeup):

@@ -14,12 +14,14 @@ import threading
 import time
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from workerpool import logs
 from workerpool.core.errors import ClaimLost, clean
 from workerpool.core.outcome import Outcome
 from workerpool.core.revision import Claim
+from workerpool.job.artifacts import Shelf
 from workerpool.job.job import FiresOn
 from workerpool.store.effects import CommitRefused, Effects, EffectsConnection
 from workerpool.store.line import Line, LineLost, StatementRefused
@@ -36,9 +38,9 @@ _NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
 class WorkerDesk:
     """The pending lines and progress of one worker; its methods are safe from any thread of a handler."""
 
-    def __init__(self, line: Line, patience: float, effects: Effects) -> None:
+    def __init__(self, line: Line, patience: float, effects: Effects, home: Path) -> None:
         """*patience*: the seconds that a handler waits for a database that is away; a lease."""
-        self._line, self._patience, self._effects = line, patience, effects
+        self._line, self._patience, self._effects, self._home = line, patience, effects, home
         self._lock = threading.Lock()
         self._lines: list[tuple[Claim, float, str, str, str | None]] = []
         self._progress: dict[int, tuple[Claim, float | None, str | None, int | None]] = {}
@@ -48,6 +50,11 @@ class WorkerDesk:
         """Return the item's current content; waits for a database that is away. Raises LineLost after a lease."""
         rows = self._patiently("base", item_key=claim.item_key)
         return json.loads(rows[0][0]) if rows and rows[0][0] is not None else None
+
+    def read_number(self, claim: Claim, number: int) -> tuple[bool, object | None]:
+        """Return whether the item's history has a number, and its result. Raises LineLost after a lease."""
+        found, result, *_ = self._patiently("numbered", item=claim.item_key, number=number)[0]
+        return found, json.loads(result) if result is not None else None
 
     def _patiently(self, name: str, **parameters: object) -> list[tuple[Any, ...]]:
         deadline = time.monotonic() + self._patience
@@ -71,6 +78,10 @@ class WorkerDesk:
         rows = self._line.call("then_enqueue", id=claim.revision_id, token=claim.token, attempt=claim.attempt, **asked)
         if rows[0][0] is None:
             raise ClaimLost(claim.revision_id, "then()")
+
+    def shelf(self, claim: Claim) -> Shelf:
+        """Return the folder for what the attempt of *claim* keeps."""
+        return Shelf(self._home, claim.revision_id, claim.attempt)
 
     def conclude(self, claim: Claim, outcome: Outcome) -> Outcome:
         """Commit the handler's transaction with its *outcome*, if it opened one; else return *outcome* as it is.

@@ -24,6 +24,7 @@ from workerpool.core.revision import DEFAULT_MAX_ATTEMPTS, Claim, Tries
 from workerpool.handlers.command import CommandTimedOut
 from workerpool.handlers.registry import HandlerSpec
 from workerpool.job.job import Job
+from workerpool.job.result import checked
 from workerpool.job.token import CancellationToken
 from workerpool.job.worker_job import WorkerJob
 from workerpool.store.effects import CommitRefused
@@ -99,7 +100,7 @@ class Performer:
         tries = Tries(claim.attempt, max_attempts, claim.crash_count, self._max_crashes)
         try:
             self.job = Job(claim, self._desk, token, max_attempts)
-            outcome = verdicts.completed(claim.revision_id, claim.token, encode(self._call(self.job)))
+            outcome = verdicts.completed(claim.revision_id, claim.token, encode(checked(self._call(self.job))))
         except BaseException as error:
             self._stay_one_process()
             outcome = self._failure(claim, tries, token, error)

@@ -17,7 +17,7 @@ from workerpool.handlers.registry import HandlerSpec
 from workerpool.job.job import Job
 from workerpool.job.token import CancellationToken
 from workerpool.store.line import LineLost
-from workerpool.worker.perform import STOPPING, TIMED_OUT, NotJson, Performer, encode
+from workerpool.worker.perform import DEFAULT_OUTPUT_LIMIT, STOPPING, TIMED_OUT, NotJson, Performer, encode
 
 
 class Desk:
@@ -185,11 +185,12 @@ def test_an_interrupt_in_a_coroutine_does_not_harm_the_next() -> None:
 
 def test_limits_come_from_the_row_then_the_handler_then_the_pool() -> None:
     """The nearest one that is set."""
-    specs = {"it": HandlerSpec("it", print, timedelta(seconds=5), 7), "plain": HandlerSpec("plain", print)}
+    own = {"memory_limit": 1 << 20, "output_limit": 1 << 10}
+    specs = {"it": HandlerSpec("it", print, timedelta(seconds=5), 7, **own), "plain": HandlerSpec("plain", print)}
     performer = Performer(specs, Desk(), 3, Still())  # type: ignore[arg-type]
     claim = Claim(1, "item", "it", "{}", 1, 2, 0, 1.5, 1, None, uuid4(), 0.0)
     bare = Claim(1, "item", "it", "{}", 1, None, 0, None, 1, None, uuid4(), 0.0)
     plain = Claim(1, "item", "plain", "{}", 1, None, 0, None, 1, None, uuid4(), 0.0)
-    assert performer.limits(claim, 60.0) == (1.5, 2)
-    assert performer.limits(bare, 60.0) == (5.0, 7)
-    assert performer.limits(plain, 60.0) == (60.0, 3)
+    assert performer.limits(claim, 60.0) == (1.5, 2, 1 << 20, 1 << 10)
+    assert performer.limits(bare, 60.0) == (5.0, 7, 1 << 20, 1 << 10)
+    assert performer.limits(plain, 60.0) == (60.0, 3, 0, DEFAULT_OUTPUT_LIMIT)

@@ -9,6 +9,8 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Literal
 
+from workerpool.core.sizes import format_beside
+
 FailureKind = Literal["error", "timeout", "crash", "poison", "invalid_payload", "cancelled"]
 #: Characters of a message that are kept: its head, then its tail.
 MESSAGE_LIMIT = 8_000
@@ -64,6 +66,14 @@ class ClaimLost(Exception):
         super().__init__(f"revision {revision_id} is not this attempt's any more: {what} was refused")
 
 
+class OutputLimitExceeded(Exception):
+    """An attempt printed more than it may; another one may print less."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        super().__init__(f"it printed more than {format_beside(limit, limit)}")
+
+
 class InvalidPayload(Fail):
     """The payload is not what the handler can work with."""
 
@@ -93,7 +103,7 @@ def clean(text: str, limit: int = MESSAGE_LIMIT) -> str:
 def message_of(error: BaseException) -> str:
     """Return a sentence for *error*: its type and text; only its type where the text cannot be had."""
     name = type(error).__name__
-    if isinstance(error, (Fail, Cancelled, Retry, Snooze)):
+    if isinstance(error, (Fail, Cancelled, Retry, Snooze, OutputLimitExceeded)):
         return clean(str(error.args[0]) if error.args else name)
     try:
         text = str(error)

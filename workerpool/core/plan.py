@@ -25,7 +25,7 @@ class Stage(IntEnum):
 
 
 State = Literal["waiting", "starting", "ready", "finished", "gave_up"]
-Why = Literal["late", "timeout", "stopped", "stop", "cancel"]
+Why = Literal["late", "timeout", "stopped", "stop", "cancel", "memory", "output"]
 
 #: Seconds a child may take until it says that it is up.
 BOOT_LIMIT = 30.0
@@ -53,6 +53,8 @@ class Child:
     stopped_for: float = 0.0
     cancelled_at: float | None = None
     """When somebody wanted its attempt cancelled."""
+    beyond: Why | None = None
+    """The limit, ``memory`` or ``output``, that its attempt was seen beyond."""
 
     @property
     def alive(self) -> bool:
@@ -139,6 +141,8 @@ def _overdue(pool: Pool, child: Child, now: float) -> Why | None:
     """Return why *child* may not live any longer, whether the pool is stopping or not."""
     if child.state == "starting" and child.stage >= Stage.KEEPER and now - child.since > BOOT_LIMIT:
         return "late"
+    if child.beyond is not None:
+        return child.beyond
     if child.deadline is not None and now > child.deadline + HARD_AFTER:
         return "timeout"
     if child.cancelled_at is not None and now > child.cancelled_at + pool.cancel_grace:

@@ -15,6 +15,16 @@ def parse_size(text: str) -> int:
     return int(form[1]) * _SIZES[form[2]]
 
 
+def format_beside(count: int, limit: int) -> str:
+    """Write *count*, rounded up, in the largest unit of which *limit* is a whole number: 300.5 MiB beside 256 MiB."""
+    units = ((1 << 30, "GiB"), (1000**3, "GB"), (1 << 20, "MiB"), (1000**2, "MB"), (1 << 10, "KiB"), (1000, "kB"))
+    for unit, name in units:
+        if limit % unit == 0:
+            tenths = -(-10 * count // unit)
+            return f"{tenths // 10} {name}" if tenths % 10 == 0 else f"{tenths / 10:.1f} {name}"
+    return f"{count} bytes"
+
+
 def format_size(count: int) -> str:
     """Write a number of bytes for people, such as 612 MB."""
     for unit, name in ((1000**3, "GB"), (1000**2, "MB"), (1000, "kB")):

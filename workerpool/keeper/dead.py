@@ -19,7 +19,9 @@ from workerpool.store.line import Line, StatementRefused
 log = logs.get("keeper")
 RESCUES_A_SWEEP = 20
 REFUSALS_A_SWEEP = 2
-EVENT_OF = {"poison": "revision.poisoned", "cancelled": "revision.cancelled"}
+EVENT_OF = {"poison": "revision.poisoned", "cancelled": "revision.cancelled", "timeout": "revision.timed_out"}
+#: Ends of a worker for a limit that its attempt was beyond: the attempt failed, its worker did not crash.
+LIMITS = frozenset({"memory", "output"})
 
 
 def bury(death: Death, line: Line, max_crashes: int) -> None:
@@ -31,7 +33,7 @@ def bury(death: Death, line: Line, max_crashes: int) -> None:
     for each in outcomes:
         if each.verdict != "released":
             log.warning(
-                EVENT_OF.get(each.kind or "", "revision.crashed"),
+                EVENT_OF.get(each.kind or "", "revision.limited" if each.kind == "error" else "revision.crashed"),
                 revision_id=each.revision_id,
                 worker=death.worker_id,
                 why=each.message,
@@ -46,6 +48,8 @@ def _judge(death: Death, row: Sequence[Any], max_crashes: int) -> Outcome:
     tries = Tries(attempt, most or death.max_attempts or DEFAULT_MAX_ATTEMPTS, crashes, max_crashes)
     if death.reason == "cancel":
         return Outcome(revision, token, "cancelled", message=death.message, kind="cancelled")
+    if death.reason in LIMITS:
+        return verdicts.failed(revision, token, tries, death.message, "error", random.random())
     if death.reason == "timeout":
         return verdicts.failed(revision, token, tries, death.message, "timeout", random.random())
     return verdicts.crashed(revision, token, tries, death.message, random.random())

@@ -33,7 +33,7 @@ class Death:
 
     worker_id: str
     reason: str
-    """``crash``, ``timeout``, ``cancel``, ``stop``, ``lease``, ``recycled``."""
+    """``crash``, ``timeout``, ``memory``, ``output``, ``cancel``, ``stop``, ``lease``, ``recycled``."""
     message: str
     revision_id: int | None
     token: UUID | None

@@ -21,18 +21,19 @@ SLOTS = 64
 RECORD = 256
 STATES = ("starting", "idle", "busy", "paused", "stopping")
 
-_RUNNING = struct.Struct("<Qq16sddii")  # sequence, revision, token, started, deadline, attempt, max attempts
+# sequence, revision, token, started, deadline, attempt, max attempts, memory limit, output limit
+_RUNNING = struct.Struct("<Qq16sddiiqq")
 _SEQUENCE = struct.Struct("<Q")
 _COUNT = struct.Struct("<Qi")  # completed, state
 _FLOAT = struct.Struct("<d")
 _LONG = struct.Struct("<q")
 _CANCEL = struct.Struct("<q16sd")  # revision, token, asked at
-_COUNT_AT, _RENEWED_AT, _CANCEL_AT = 64, 80, 88
+_COUNT_AT, _RENEWED_AT, _CANCEL_AT = 80, 96, 104
 
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """The attempt that a slot is running; instants are monotonic, ``deadline`` is 0 where there is none."""
+    """The attempt that a slot is running; instants are monotonic, limits are bytes, 0 where there is none."""
 
     revision_id: int
     token: UUID
@@ -40,6 +41,13 @@ class Running:
     deadline: float
     attempt: int
     max_attempts: int
+    memory_limit: int = 0
+    output_limit: int = 0
+
+    @property
+    def identity(self) -> tuple[int, UUID]:
+        """Which attempt this is: the claims of one turn share their token."""
+        return self.revision_id, self.token
 
 
 class Board:
@@ -67,10 +75,10 @@ class Board:
 
     def running(self, slot: int) -> Running | None:
         """Return what runs in *slot*, or None."""
-        sequence, revision, token, started, deadline, attempt, most = _RUNNING.unpack_from(self._memory, slot * RECORD)
+        sequence, revision, token, *facts = _RUNNING.unpack_from(self._memory, slot * RECORD)
         if sequence % 2 or revision == 0:
             return None
-        return Running(revision, UUID(bytes=token), started, deadline, attempt, most)
+        return Running(revision, UUID(bytes=token), *facts)
 
     def counts(self, slot: int) -> tuple[int, str]:
         """Return how many the process in *slot* has completed, and its state."""
@@ -111,12 +119,32 @@ class Record:
         self._state = 0
 
     def begin(
-        self, revision_id: int, token: bytes, started: float, deadline: float, attempt: int, max_attempts: int
+        self,
+        revision_id: int,
+        token: bytes,
+        started: float,
+        deadline: float,
+        attempt: int,
+        max_attempts: int,
+        memory_limit: int = 0,
+        output_limit: int = 0,
     ) -> None:
         """Say that this attempt runs from now on."""
         memory, at, sequence = self._memory, self._at, self._sequence
         _SEQUENCE.pack_into(memory, at, sequence + 1)
-        _RUNNING.pack_into(memory, at, sequence + 1, revision_id, token, started, deadline, attempt, max_attempts)
+        _RUNNING.pack_into(
+            memory,
+            at,
+            sequence + 1,
+            revision_id,
+            token,
+            started,
+            deadline,
+            attempt,
+            max_attempts,
+            memory_limit,
+            output_limit,
+        )
         self._sequence = sequence + 2
         _SEQUENCE.pack_into(memory, at, self._sequence)
 

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 from workerpool import logs
-from workerpool.core.errors import clean
+from workerpool.core.errors import OutputLimitExceeded, clean
 from workerpool.link.board import Board, Running
 from workerpool.manager.child import Process
 from workerpool.manager.slot import Slot
@@ -25,40 +27,55 @@ MOST_LOGGED = 20
 STACKS_WITHIN = 2.0
 
 
+@dataclass(slots=True)
+class Said:
+    """How much an attempt (None: no attempt) has written."""
+
+    attempt: tuple[int, UUID] | None
+    lines: int = 0
+    size: int = 0
+
+
 class OutputLines:
-    """The output of all workers; bounded for each revision."""
+    """The output of all workers; bounded for each attempt."""
 
     def __init__(self, tell: Callable[..., Any]) -> None:
         self._tell = tell
         self._parts: dict[str, bytes] = {}
-        self._counts: dict[str, tuple[int, int]] = {}
+        self._said: dict[str, Said] = {}
         self._stacks_until = 0.0
 
     def expect_stacks(self) -> None:
         """For a moment log what is written also while a revision runs: every worker was asked for its stacks."""
         self._stacks_until = time.monotonic() + STACKS_WITHIN
 
-    def take(self, slot: str, data: bytes, running: Running | None) -> None:
-        """Take in what the worker in *slot* wrote while *running* (None: nothing) ran."""
-        revision = running.revision_id if running is not None else 0
-        of, count = self._counts.get(slot, (0, 0))
-        if of != revision:
-            self._parts.pop(slot, None)  # the last line of a former revision had no end
-            count = 0
+    def take(self, slot: str, data: bytes, running: Running | None) -> int:
+        """Take in what the worker in *slot* wrote while *running* (None: nothing) ran.
+
+        Returns the bytes that this attempt has written so far.
+        """
+        attempt = running.identity if running is not None else None
+        said = self._said.get(slot)
+        if said is None or said.attempt != attempt:
+            self._parts.pop(slot, None)  # the last line of a former attempt had no end
+            said = self._said[slot] = Said(attempt)
+        count = said.lines
         *lines, part = (self._parts.get(slot, b"") + data).split(b"\n")
         if len(part) > LONGEST:
             lines, part = [*lines, part], b""
         self._parts[slot] = part
-        self._counts[slot] = (revision, count + len(lines))
+        said.lines += len(lines)
+        said.size += len(data)
         kept = [clean(line[:LONGEST].decode("utf-8", "replace")) for line in lines[: max(0, MOST_LINES - count)]]
-        if count < MOST_LINES < count + len(lines):
+        if count < MOST_LINES < said.lines:
             kept.append(f"more than {MOST_LINES} lines written past Python: the rest is left out")
         self._pass_on(slot, kept, running)
+        return said.size
 
     def ended(self, slot: str, running: Running | None) -> None:
         """The worker in *slot* is gone: its last words may have had no end of a line."""
         part = self._parts.pop(slot, b"")
-        self._counts.pop(slot, None)
+        self._said.pop(slot, None)
         if part:
             self._pass_on(slot, [clean(part.decode("utf-8", "replace"))], running)
 
@@ -80,10 +97,13 @@ def drain(slot: Slot, process: Process, board: Board, output: OutputLines, limit
     """
     number = slot.spec.board_slot
     while number is not None and limit > 0:
-        before = board.running(number)
+        running = board.running(number)
         data = process.read_output()
         if not data:
             return data is not None
-        output.take(slot.name, data, before or board.running(number))
+        running = running or board.running(number)
+        written = output.take(slot.name, data, running)
+        if running is not None and 0 < running.output_limit < written:
+            slot.exceed("output", running, str(OutputLimitExceeded(running.output_limit)))
         limit -= len(data)
     return True

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import signal
 from dataclasses import dataclass
+from uuid import UUID
 
 from workerpool.core import restart
 from workerpool.core.plan import Child, Stage, State, Why
@@ -16,6 +17,7 @@ from workerpool.core.restart import Crash
 from workerpool.link.board import Board, Running
 from workerpool.link.tether import is_stopped
 from workerpool.manager.child import Process
+from workerpool.manager.memory import MemoryWatch
 from workerpool.manager.spec import ChildSpec, PoolSpec
 
 EXIT_BOOT, EXIT_HANDLERS, EXIT_ABORTED, EXIT_DAMAGED, EXIT_GAVE_UP, EXIT_CONFIG = 3, 4, 5, 71, 75, 78
@@ -29,6 +31,15 @@ class End:
     message: str
     running: Running | None
     planned: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Excess:
+    """An attempt that was seen beyond one of its limits, and a sentence for people."""
+
+    why: Why
+    attempt: tuple[int, UUID]
+    message: str
 
 
 class Slot:
@@ -55,6 +66,8 @@ class Slot:
         self.handlers: tuple[str, ...] = ()
         self.told = ""
         self._stopped_since: float | None = None
+        self._memory = MemoryWatch()
+        self._excess: Excess | None = None
 
     @property
     def name(self) -> str:
@@ -68,7 +81,7 @@ class Slot:
 
     def facts(self, board: Board, now: float) -> Child:
         """Return what a plan needs to know of this place."""
-        deadline = cancelled_at = None
+        deadline = cancelled_at = beyond = None
         stopped_for = 0.0
         if self.process is not None:
             stopped_for = self._stopped_for(self.process.pid, now)
@@ -77,6 +90,7 @@ class Slot:
                 if running is not None:
                     deadline = running.deadline
                     cancelled_at = board.cancel_asked(self.spec.board_slot, running) or None
+                    beyond = self._beyond(running, now)
         return Child(
             self.name,
             self.spec.stage,
@@ -90,7 +104,20 @@ class Slot:
             deadline,
             stopped_for,
             cancelled_at,
+            beyond,
         )
+
+    def exceed(self, why: Why, running: Running, message: str) -> None:
+        """Note that this attempt is beyond a limit; the first one noted is the one that is told."""
+        if self._excess is None or self._excess.attempt != running.identity:
+            self._excess = Excess(why, running.identity, message)
+
+    def _beyond(self, running: Running, now: float) -> Why | None:
+        if running.memory_limit and self.process is not None:
+            use = self._memory.look(self.process.pid, now)
+            if use is not None and use.size > running.memory_limit:
+                self.exceed("memory", running, use.told(running.memory_limit))
+        return self._excess.why if self._excess is not None and self._excess.attempt == running.identity else None
 
     def _stopped_for(self, pid: int, now: float) -> float:
         if not is_stopped(pid):
@@ -104,7 +131,7 @@ class Slot:
         """A process was started here."""
         self.process, self.state, self.since = process, "starting", now
         self.asked = self.aborted = self.replacing = False
-        self.killed, self._stopped_since, self.leaving = None, None, None
+        self.killed, self._stopped_since, self.leaving, self._excess = None, None, None, None
 
     def end_of(self, status: int, board: Board) -> End:
         """Explain the end of this place's process."""
@@ -113,6 +140,12 @@ class Slot:
         running = board.running(self.spec.board_slot) if self.spec.board_slot is not None else None
         if self.killed == "timeout":
             return End("timeout", "it took longer than its time limit, and its worker was killed", running, False)
+        if self.killed in {"memory", "output"} and self._excess is not None:
+            told = self._excess.message
+            if running is not None and running.identity == self._excess.attempt:
+                return End(self.killed, told, running, False)
+            # Its attempt ended in the moment of the kill: the next one has done nothing.
+            return End("recycled", f"its worker was killed for the attempt before: {told}", running, True)
         if self.killed == "cancel":
             return End("cancel", "it did not end within the cancel grace, and its worker was killed", running, True)
         if self.killed == "stop" or (self.asked and running is None):

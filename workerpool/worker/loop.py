@@ -208,9 +208,9 @@ class Loop:
         return False
 
     def _begin(self, claim: Claim) -> None:
-        timeout, most = self._performer.limits(claim, self._brief.timeout)
+        timeout, *limits = self._performer.limits(claim, self._brief.timeout)
         started = time.monotonic()
-        self._record.begin(claim.revision_id, claim.token.bytes, started, started + timeout, claim.attempt, most)
+        self._record.begin(claim.revision_id, claim.token.bytes, started, started + timeout, claim.attempt, *limits)
         self.token = CancellationToken()
         self.started, self.deadline = started, started + timeout
 
@@ -221,7 +221,8 @@ class Loop:
             if claim.payload is None:
                 rows = self._line.call("payload", id=claim.revision_id, token=claim.token)
                 claim = replace(claim, payload=rows[0][0] if rows else "{}")
-            outcome = self._performer.perform(claim, token, self._performer.limits(claim, self._brief.timeout)[1])
+            most = self._performer.limits(claim, self._brief.timeout).max_attempts
+            outcome = self._performer.perform(claim, token, most)
         except (LineLost, StatementRefused):
             outcome = released(claim.revision_id, claim.token)
             raise

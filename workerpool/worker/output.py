@@ -2,7 +2,8 @@
 
 Owns: ``sys.stdout`` and ``sys.stderr`` of a worker. What is written past Python, to the descriptors 1 and 2, is read
 by the manager.
-Invariant: printing never blocks and never fails; a line is bounded, and lines are (by the job's log).
+Invariant: printing never blocks, and fails only beyond the attempt's output limit; a line is bounded, and lines are
+(by the job's log).
 """
 
 from __future__ import annotations
@@ -14,9 +15,30 @@ import termios
 import time
 from collections.abc import Callable
 
+from workerpool.core.errors import OutputLimitExceeded
 from workerpool.job.job import MAX_LINE, Job
 
 READ_WITHIN = 0.2
+
+
+class Printed:
+    """The bytes that one attempt has printed through Python, on both streams together, and how many it may."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit, self._size = limit, 0
+
+    def count(self, text: str) -> None:
+        """Count *text*. Raises OutputLimitExceeded where it is too much, and again for all that follows."""
+        if text.isascii() or self._size + len(text) > self._limit:
+            self._size += len(text)
+        else:
+            self._size += len(text.encode("utf-8", "backslashreplace"))
+        self.check()
+
+    def check(self) -> None:
+        """Raise OutputLimitExceeded if too much was printed; a handler may have swallowed it."""
+        if self._size > self._limit:
+            raise OutputLimitExceeded(self._limit)
 
 
 class HandlerOutput(io.TextIOBase):
@@ -26,6 +48,8 @@ class HandlerOutput(io.TextIOBase):
         self._descriptor, self._level, self._running = descriptor, level, running
         self._part = ""
         self._owner: int | None = None
+        self.printed: Printed | None = None
+        """What counts for the attempt that runs."""
 
     @property
     def encoding(self) -> str:  # type: ignore[override]
@@ -46,13 +70,15 @@ class HandlerOutput(io.TextIOBase):
         return True
 
     def write(self, text: str) -> int:
-        """Take *text*; each full line is logged."""
+        """Take *text*; each full line is logged. Raises OutputLimitExceeded."""
         job = self._running()
         if job is None:
             _pass_on(self._descriptor, text)
             return len(text)
         if self._owner != job.id:
             self._part, self._owner = "", job.id
+        if self.printed is not None:
+            self.printed.count(text)
         *lines, self._part = (self._part + text).split("\n")
         for line in lines:
             job.log.write(self._level, line)

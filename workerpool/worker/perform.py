@@ -14,7 +14,7 @@ import random
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from workerpool.core import outcome as verdicts
 from workerpool.core.errors import Cancelled, Fail, FailureKind, HandlerMissing, Retry, Snooze, message_of
@@ -31,11 +31,13 @@ from workerpool.store.effects import CommitRefused
 from workerpool.store.line import LineLost
 from workerpool.worker.desk import WorkerDesk
 from workerpool.worker.footing import Footing
-from workerpool.worker.output import HandlerOutput, wait_until_read
+from workerpool.worker.output import HandlerOutput, Printed, wait_until_read
 
 #: The reason that the time limit gives to a token: such an end is a timeout, not somebody's cancellation.
 TIMED_OUT = "its time limit is over"
 STOPPING = "the worker is stopping"
+#: Bytes that an attempt may print where its handler says nothing: more is a handler that has run away.
+DEFAULT_OUTPUT_LIMIT = 256 << 20
 
 
 #: The escape of a NUL in JSON text: its backslash is not itself escaped.
@@ -63,6 +65,15 @@ def encode(result: object) -> str:
     return text
 
 
+class Limits(NamedTuple):
+    """What an attempt may take: seconds, tries, bytes of memory (0: any number), bytes printed."""
+
+    timeout: float
+    max_attempts: int
+    memory: int
+    output: int
+
+
 class Performer:
     """Runs attempts one after the other on the thread that made it."""
 
@@ -82,18 +93,16 @@ class Performer:
         """Of each handler, by name, how many may run at once on all hosts; empty where none has such a limit."""
         return self._concurrency
 
-    def limits(self, claim: Claim, default_timeout: float) -> tuple[float, int]:
-        """Return the seconds that *claim* may take and how often it may be tried.
-
-        Its row's, else its handler's, else the pool's.
-        """
+    def limits(self, claim: Claim, default_timeout: float) -> Limits:
+        """Return what the attempt *claim* may take: as its row says, else its handler, else the pool."""
         spec = self._specs.get(claim.handler)
         timeout, most = claim.timeout_seconds, claim.max_attempts
         if timeout is None:
             timeout = spec.timeout.total_seconds() if spec is not None and spec.timeout else default_timeout
         if most is None:
             most = spec.max_attempts if spec is not None and spec.max_attempts else DEFAULT_MAX_ATTEMPTS
-        return timeout, most
+        memory = spec.memory_limit if spec is not None and spec.memory_limit else 0
+        return Limits(timeout, most, memory, _output_limit(spec))
 
     def perform(self, claim: Claim, token: CancellationToken, max_attempts: int) -> Outcome:
         """Run the handler of *claim* and return what became of it."""
@@ -125,10 +134,14 @@ class Performer:
             raise HandlerMissing(job.handler, tuple(self._specs))
         if spec.is_async and self._runner is None:
             self._runner = asyncio.Runner()
-        call = spec.call
+        call, printed = spec.call, Printed(_output_limit(spec))
+        for output in self.outputs:
+            output.printed = printed
         running = WorkerJob(None, lambda _: call(job), job.token, continuations=job.continuations)
         running.run(self._runner)
-        return running.wait()
+        result = running.wait()
+        printed.check()
+        return result
 
     def _stay_one_process(self) -> None:
         # A handler that forked and let its child return would make a second worker with the same connection.
@@ -165,3 +178,7 @@ class Performer:
                 return failed("out of memory (MemoryError)")
             case _:
                 return failed(message_of(error))
+
+
+def _output_limit(spec: HandlerSpec | None) -> int:
+    return spec.output_limit if spec is not None and spec.output_limit else DEFAULT_OUTPUT_LIMIT

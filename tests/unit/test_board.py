@@ -19,11 +19,12 @@ def test_what_was_begun_is_seen_by_others_until_it_ends(board: Board) -> None:
     """Another mapping of the same memory sees the attempt with its token and limits, and only in its slot."""
     other, token = Board(os.dup(board.descriptor)), uuid4()
     record = Record(board, 3)
-    record.begin(7, token.bytes, 1.5, 9.5, 2, 3)
+    record.begin(7, token.bytes, 1.5, 9.5, 2, 3, 1 << 40, 5)
     running = other.running(3)
     assert running is not None
     assert (running.revision_id, running.token, running.started, running.deadline) == (7, token, 1.5, 9.5)
     assert (running.attempt, running.max_attempts) == (2, 3)
+    assert (running.memory_limit, running.output_limit) == (1 << 40, 5)
     assert other.running(2) is None
     assert other.running(4) is None
     record.end(completed=True)
@@ -51,7 +52,7 @@ def test_states_counts_renewals_and_cancels_do_not_mix(board: Board) -> None:
     attempt = Running(99, uuid4(), 0.0, 0.0, 1, 3)
     assert board.ask_cancel(last, attempt, 4.0)
     assert not board.ask_cancel(last, attempt, 5.0), "the first asking is what the grace counts from"
-    record.begin(5, uuid4().bytes, 1.0, 2.0, 1, 3)
+    record.begin(5, uuid4().bytes, 1.0, 2.0, 1, 3, 2**63 - 1, 2**63 - 1)
     record.end(completed=False)
     assert (board.counts(last)[0], board.renewed(last), board.cancel_asked(last, attempt)) == (0, 12.5, 4.0)
     assert board.cancel_asked(last, Running(99, uuid4(), 0.0, 0.0, 2, 3)) == 0.0, "another attempt of the same revision"

@@ -67,6 +67,7 @@ def test_commands_file_is_read_whole(tmp_path: Path) -> None:
         timeout = "5m"
         grace = 2
         max_output = "64KiB"
+        output_limit = "100MB"
         directory = "."
 
         [commands.plain]
@@ -81,6 +82,7 @@ def test_commands_file_is_read_whole(tmp_path: Path) -> None:
         timeout=timedelta(minutes=5),
         grace=timedelta(seconds=2),
         max_output=65536,
+        output_limit=100_000_000,
         directory=str(tmp_path),
     )
     assert commands["plain"] == CommandSpec(name="plain", argv=("true",))
@@ -109,6 +111,8 @@ def test_commands_file_is_read_whole(tmp_path: Path) -> None:
         ("[commands.a]\nargv=['x']\nmax_output='10 apples'", "max_output: '10 apples' is not a size"),
         ("[commands.a]\nargv=['x']\nmax_output='9 potatoes'", "is not a size"),
         ("[commands.a]\nargv=['x']\nmax_output=12", "max_output: 12 is out of bounds; allowed: 1KiB to 64MiB"),
+        ("[commands.a]\nargv=['x']\noutput_limit='lots'", "output_limit: 'lots' is not a size"),
+        ("[commands.a]\nargv=['x']\noutput_limit=0", "output_limit: 0 lets it print nothing"),
         ("[commands.a]\nargv=['x']\nenvironment='HOME'", "environment: 'HOME' is not a list"),
         ("[commands.a]\nargv=['x']\nenvironment=['*']", "environment: '*' is not the name"),
         ("[commands.a]\nargv=['x']\nenvironment=['WORKERPOOL_DATABASE_URL']", "is one of the daemon's own"),

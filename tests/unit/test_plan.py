@@ -55,6 +55,15 @@ def test_what_is_late_hung_or_stopped_is_killed_once() -> None:
     assert plan(pool(child("prepare", Stage.PREPARE, "starting")), 1000.0) == ()
 
 
+def test_what_is_beyond_a_limit_is_killed_at_once_and_once() -> None:
+    """A worker whose attempt uses too much memory or prints too much: killed, with that reason, during a stop too."""
+    for why in ("memory", "output"):
+        beyond = child("W1", Stage.WORKER, beyond=why)
+        assert plan(pool(PREPARED, beyond), 0.0) == (Kill("W1", why),)  # type: ignore[arg-type]
+        assert plan(pool(PREPARED, replace(beyond, asked=True), stopping_since=0.0), 1.0) == (Kill("W1", why),)  # type: ignore[arg-type]
+        assert plan(pool(PREPARED, replace(beyond, killed=True)), 0.0) == ()
+
+
 def test_a_stopped_keeper_goes_before_the_leases_do() -> None:
     """Nobody is renewed by a keeper that is stopped."""
     assert plan(pool(PREPARED, child("keeper", Stage.KEEPER, stopped_for=LEASE / 3)), 0.0) == (
@@ -111,6 +120,7 @@ facts = st.builds(
     killed=st.booleans(),
     deadline=st.none() | st.floats(0, 100),
     stopped_for=st.floats(0, 100),
+    beyond=st.sampled_from([None, "memory", "output"]),
 )
 
 

@@ -69,9 +69,9 @@ class ClaimLost(Exception):
 class OutputLimitExceeded(Exception):
     """An attempt printed more than it may; another one may print less."""
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, who: str = "it") -> None:
         self.limit = limit
-        super().__init__(f"it printed more than {format_beside(limit, limit)}")
+        super().__init__(f"{who} printed more than {format_beside(limit, limit)}")
 
 
 class InvalidPayload(Fail):

@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from workerpool.core.errors import Cancelled, Fail, InvalidPayload
+from workerpool.core.errors import Cancelled, Fail, InvalidPayload, OutputLimitExceeded
 from workerpool.handlers.command_config import CommandSpec
 from workerpool.handlers.command_environment import inherited_environment, locate_program
 from workerpool.handlers.command_output import Excerpt
@@ -115,7 +115,8 @@ def run_command(spec: CommandSpec, job: CommandJob) -> dict[str, Any]:
     """Perform a revision with one command.
 
     Returns stdout: the JSON object that it is, else `{"output": text}`. Raises CommandFailed (another attempt is
-    sensible), CommandTimedOut, Cancelled, and Fail when the program cannot be started or its result not be kept.
+    sensible), CommandTimedOut, OutputLimitExceeded, Cancelled, and Fail when the program cannot be started or its
+    result not be kept.
     """
     if job.token.cancelled:
         raise Cancelled(job.token.reason or "cancelled")
@@ -136,6 +137,7 @@ def _run(spec: CommandSpec, program: Program, payload: Path, job: CommandJob) ->
         timeout=None if spec.timeout is None else spec.timeout.total_seconds(),
         grace=spec.grace.total_seconds(),
         max_output=spec.max_output,
+        output_limit=spec.output_limit,
     )
     # A file as stdin never fills up and never breaks, whether the command reads it, closes it or ignores it.
     with payload.open("rb") as stdin:
@@ -200,6 +202,10 @@ def _record(spec: CommandSpec, ending: Ending, job: CommandJob) -> None:
 def _judge(spec: CommandSpec, ending: Ending, job: CommandJob) -> dict[str, Any]:
     if ending.stopped == "timeout" and spec.timeout is not None:
         raise CommandTimedOut(spec.name, spec.timeout.total_seconds(), ending)
+    printed = ending.stdout.size + ending.stderr.size
+    # It may have ended by itself before anybody looked.
+    if spec.output_limit is not None and printed > spec.output_limit and ending.stopped in {None, "output"}:
+        raise OutputLimitExceeded(spec.output_limit, f"command {spec.name!r}")
     if ending.stopped is not None:
         raise Cancelled(job.token.reason or "cancelled")
     if ending.exit_status != 0:

@@ -27,7 +27,7 @@ _COMMAND_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _PATTERN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\*?")
 _ASSIGNMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]*=.*", re.DOTALL)
-_KEYS = ("argv", "environment", "variables", "timeout", "grace", "max_output", "directory")
+_KEYS = ("argv", "environment", "variables", "timeout", "grace", "max_output", "output_limit", "directory")
 RESERVED_PREFIX = "WORKERPOOL_"
 
 
@@ -37,7 +37,8 @@ class CommandSpec:
 
     `environment` names what the command inherits beside the usual few (`NAME`, or `PREFIX*`); `variables` are set to
     fixed values. `timeout` is None when only the revision's own limit holds. `max_output` is bytes kept of each of
-    stdout and stderr, half from the beginning and half from the end. `grace` is the time between TERM and KILL.
+    stdout and stderr, half from the beginning and half from the end; `output_limit` is bytes of both together beyond
+    which the command is ended, None to let it print. `grace` is the time between TERM and KILL.
     `directory` is None for the directory in which the daemon was started.
     """
 
@@ -47,6 +48,7 @@ class CommandSpec:
     variables: tuple[tuple[str, str], ...] = ()
     timeout: timedelta | None = None
     max_output: int = DEFAULT_MAX_OUTPUT
+    output_limit: int | None = None
     grace: timedelta = DEFAULT_GRACE
     directory: str | None = None
 
@@ -126,6 +128,7 @@ def _read_table(file: Path, name: str, table: object) -> CommandSpec:
         timeout=timeout,
         grace=DEFAULT_GRACE if grace is None else grace,
         max_output=_read_max_output(where, table),
+        output_limit=_read_output_limit(where, table),
         directory=_read_directory(where, table, file),
     )
 
@@ -189,13 +192,28 @@ def _read_max_output(where: str, table: Mapping[str, object]) -> int:
     value = table.get("max_output", DEFAULT_MAX_OUTPUT)
     where, (lowest, highest) = f"{where} max_output", OUTPUT_BOUNDS
     allowed = "1KiB to 64MiB, such as 65536, 64KiB or 1MiB"
-    try:
-        size = parse_size("" if isinstance(value, bool) else str(value))
-    except ValueError:
-        raise InvalidCommand(where, f"{value!r} is not a size", allowed) from None
+    size = _read_size(where, value, allowed)
     if not lowest <= size <= highest:
         raise InvalidCommand(where, f"{value!r} is out of bounds", allowed)
     return size
+
+
+def _read_output_limit(where: str, table: Mapping[str, object]) -> int | None:
+    value = table.get("output_limit")
+    if value is None:
+        return None
+    where, allowed = f"{where} output_limit", "more than 0, such as 65536, 100MB or 1GiB"
+    size = _read_size(where, value, allowed)
+    if size < 1:
+        raise InvalidCommand(where, f"{value!r} lets it print nothing", allowed)
+    return size
+
+
+def _read_size(where: str, value: object, allowed: str) -> int:
+    try:
+        return parse_size("" if isinstance(value, bool) else str(value))
+    except ValueError:
+        raise InvalidCommand(where, f"{value!r} is not a size", allowed) from None
 
 
 def _read_directory(where: str, table: Mapping[str, object], file: Path) -> str | None:

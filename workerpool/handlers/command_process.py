@@ -43,11 +43,15 @@ class Program:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Seconds until the program is asked to stop (None: never), seconds from asking to killing, bytes kept."""
+    """Seconds until the program is asked to stop (None: never), seconds from asking to killing, bytes kept.
+
+    `output_limit`: bytes of both streams together beyond which it is asked to stop too (None: never).
+    """
 
     timeout: float | None
     grace: float
     max_output: int
+    output_limit: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,14 +213,19 @@ class _Run:
 
     def _keep_time(self, now: float) -> None:
         if self._stopped is None:
-            timeout = self._limits.timeout
-            is_late = timeout is not None and now - self._started >= timeout
-            self._stopped = "timeout" if is_late else self._should_stop()
+            self._stopped = self._beyond_limit(now) or self._should_stop()
             if self._stopped is not None:
                 self._kill_at = now + self._limits.grace
                 self._ask()
         elif now >= self._kill_at:
             self._gave_up = bool(self._tree.kill(seconds=_KILL_LIMIT))
+
+    def _beyond_limit(self, now: float) -> str | None:
+        timeout, most = self._limits.timeout, self._limits.output_limit
+        if timeout is not None and now - self._started >= timeout:
+            return "timeout"
+        printed = self._stdout.excerpt.size + self._stderr.excerpt.size
+        return "output" if most is not None and printed > most else None
 
     def _ask(self) -> None:
         self._tree.signal(signal.SIGTERM)

@@ -1,109 +1,20 @@
 """The command line as people and scripts use it: real processes, their output and their exit codes."""
 
 import json
-import os
 import signal
 import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import psycopg
 import pytest
 
+from tests.acceptance.calling import LIMIT, ROOT, Run, environment, read, until, workerpool
 from workerpool.client import CannotEnqueue, Client, NewRevision, NoSuchRevision, WaitedTooLong
 
-ROOT = Path(__file__).parent.parent.parent
 EDITS = ROOT / "examples" / "pages" / "pending-edits.json"
-LIMIT = 60.0
-HANDLERS = """
-import time
-from workerpool import Fail, handler
-
-@handler("good")
-def good(job):
-    job.progress(50, "Half of it", total_steps=2)
-    job.log.info("said by the handler", number=1)
-    return {"got": job.payload, "base": job.base}
-
-@handler("bad")
-def bad(job):
-    raise Fail("it cannot be done")
-
-@handler("slow")
-def slow(job):
-    while True:
-        job.checkpoint()
-        time.sleep(0.05)
-"""
-Run = Callable[..., subprocess.CompletedProcess[str]]
-
-
-def environment(**more: str) -> dict[str, str]:
-    """Return this process's environment without the settings of a pool, and with *more*."""
-    own = {name: value for name, value in os.environ.items() if not name.startswith("WORKERPOOL_")}
-    return own | {"PYTHONPATH": str(ROOT)} | more
-
-
-def workerpool(*words: str) -> list[str]:
-    """Return the command line of a verb."""
-    return [sys.executable, "-m", "workerpool", *words]
-
-
-def until(fact: Callable[[], Any]) -> Any:
-    """Wait until *fact* is true, and return it."""
-    deadline = time.monotonic() + LIMIT
-    while not (found := fact()):
-        assert time.monotonic() < deadline, "it never became true"
-        time.sleep(0.05)
-    return found
-
-
-@pytest.fixture
-def run(database: str, tmp_path: Path) -> Run:
-    """Run a verb on a database and a home of this test's own."""
-    settings = environment(WORKERPOOL_DATABASE_URL=database, WORKERPOOL_HOME=str(tmp_path / "home"))
-
-    def call(*words: str, stdin: str = "", code: int = 0, **more: str) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(
-            workerpool(*words),
-            env=settings | more,
-            cwd=tmp_path,
-            input=stdin,
-            capture_output=True,
-            text=True,
-            timeout=LIMIT,
-        )
-        assert done.returncode == code, done.stdout + done.stderr
-        assert "Traceback" not in done.stderr
-        return done
-
-    return call
-
-
-@pytest.fixture
-def pool(database: str, tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """A daemon with two workers and the handlers above, on the home and the database of `run`."""
-    (tmp_path / "cli_handlers.py").write_text(HANDLERS)
-    settings = environment(WORKERPOOL_DATABASE_URL=database, WORKERPOOL_HOME=str(tmp_path / "home"))
-    words = workerpool("start", "--handlers", "cli_handlers", "--workers", "2", "--http", "off")
-    with (tmp_path / "daemon.log").open("wb") as log:
-        process = subprocess.Popen(words, env=settings, cwd=tmp_path, stdout=log, stderr=log)
-    try:
-        until(lambda: b"manager.ready" in (tmp_path / "daemon.log").read_bytes() or process.poll() is not None)
-        yield process
-    finally:
-        process.send_signal(signal.SIGQUIT)
-        process.wait(LIMIT)
-
-
-def read(done: subprocess.CompletedProcess[str]) -> Any:
-    """Return the JSON that a verb wrote."""
-    return json.loads(done.stdout)
 
 
 def test_a_queue_without_a_pool_can_be_filled_and_read(run: Run) -> None:
@@ -134,9 +45,7 @@ def test_a_queue_without_a_pool_can_be_filled_and_read(run: Run) -> None:
 def test_the_command_that_explain_names_works(run: Run) -> None:
     """What is printed can be typed: a draft is queued by it."""
     run("enqueue", "page", "--draft")
-    command = read(run("explain", "1", "--json"))["next"]
-    assert command.startswith('workerpool psql -c "')
-    run("psql", "-c", command.split('"')[1])
+    run(*read(run("explain", "1", "--json"))["next"].split()[1:])
     assert read(run("show", "1", "--json"))["status"] == "pending"
 
 

@@ -160,6 +160,9 @@ FACTS: dict[str, Any] = {
     "workers": 2,
     "able": 2,
     "idle": 0,
+    "most": None,
+    "at_once": 0,
+    "outrun": False,
 }
 RUNNING = {"status": "processing", "worker_id": "h/1-a/W1.2", "running_for": 3.0, "attempt": 1, "lease_left": 30.0}
 
@@ -171,11 +174,15 @@ RUNNING = {"status": "processing", "worker_id": "h/1-a/W1.2", "running_for": 3.0
         (
             {"status": "failed", "ended_ago": 3.0, "error_kind": "poison", "error_message": "no"},
             "(poison): no",
-            "workerpool logs 7",
+            "workerpool retry 7",
         ),
-        ({"status": "cancelled", "ended_ago": 3.0}, "no message", "workerpool logs 7"),
-        ({"status": "draft"}, "it is a draft", "revisions SET status = 'pending' WHERE id = 7\""),
-        ({"status": "scheduled", "due_in": 60.0}, "due in 1m", "run_at = now()"),
+        ({"status": "cancelled", "ended_ago": 3.0}, "no message", "workerpool retry 7"),
+        ({"status": "failed", "ended_ago": 3.0, "outrun": True}, "later ones of its item", "retry 7 --append"),
+        ({"status": "failed", "ended_ago": 3.0, "halted": True}, "its item is halted", "workerpool retry 7"),
+        ({"status": "draft"}, "it is a draft", "workerpool queue 7"),
+        ({"status": "scheduled", "due_in": 60.0}, "due in 1m", "workerpool edit 7 --run-at now"),
+        ({"cancelling": True}, "about to be", None),
+        ({"most": 2, "at_once": 2}, "2 run, and 2 may at once", "workerpool workers"),
         (
             RUNNING | {"step": "Editing", "percent": 40.0},
             "on h/1-a/W1.2 for 3.0s, attempt 1: Editing (40%)",
@@ -184,11 +191,11 @@ RUNNING = {"status": "processing", "worker_id": "h/1-a/W1.2", "running_for": 3.0
         (RUNNING | {"lease_left": -4.0}, "its lease ran out 4.0s ago", "workerpool workers"),
         (RUNNING | {"cancelling": True}, "it was asked to end", "logs 7 -f"),
         ({"behind": 5, "ahead": 3}, "behind revision 5 of the same item, 3 of its item", "workerpool explain 5"),
-        ({"halted": True, "halt_reason": "broken"}, "its item is halted: broken", "WHERE item_key = 'it''s'"),
+        ({"halted": True, "halt_reason": "broken"}, "its item is halted: broken", "unhalt 'it'\"'\"'s'"),
         (
             {"parked": "due", "due_in": 2.0, "error_kind": "error", "attempt": 1},
             "tried again after error in attempt 1",
-            "logs 7",
+            "edit 7 --run-at now",
         ),
         (
             {"paused": True, "pause_mode": "drain", "pause_reason": "backup"},
@@ -203,7 +210,7 @@ RUNNING = {"status": "processing", "worker_id": "h/1-a/W1.2", "running_for": 3.0
 )
 def test_every_way_of_waiting_has_its_sentence(facts: dict[str, Any], why: str, command: str | None) -> None:
     """Why it is where it is, and a command that exists."""
-    found = reason(FACTS | facts, "workerpool")
+    found = reason(FACTS | facts)
     assert why in found.why
     assert (command is None) == (found.command is None)
     assert command is None or command in (found.command or "")

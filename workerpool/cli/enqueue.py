@@ -50,6 +50,7 @@ def enqueue(
     **given: Any,
 ) -> None:
     """Add a revision of ITEM."""
+    from workerpool.store.changing import actor
     from workerpool.store.enqueueing import NewRevision
     from workerpool.store.enqueueing import enqueue as add
 
@@ -57,7 +58,7 @@ def enqueue(
         raise click.UsageError("--timeout is for --wait.")
     if given["draft"] and wait:
         raise click.UsageError("A draft does not run: --draft does not go with --wait.")
-    new = NewRevision(item, read_payload(payload), **given)
+    new = NewRevision(item, read_payload(payload), metadata={"actor": actor()}, **given)
     with session(settings, "enqueue") as opened:
         done = add(opened.connection, settings.db_schema, [new])[0]
         row = opened.rows("poll", ids=[done.id])[0]

@@ -26,7 +26,7 @@ def explain(settings: Settings, as_json: bool, revision: int) -> None:
             raise no_such(f"there is no revision {revision}", "`workerpool items` lists what there is")
         before = found[0]["behind"] if found[0]["status"] == "pending" else None
         head = opened.rows("waiting", ids=[before], silence=settings.lease) if before is not None else []
-    told = [(facts, reason(facts, settings.db_schema)) for facts in found + head]
+    told = [(facts, reason(facts)) for facts in found + head]
     if as_json:
         said = [
             {"id": f["id"], "item_key": f["item_key"], "status": f["status"], "why": r.why, "next": r.command}

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -95,6 +95,18 @@ class Instant(click.ParamType[datetime]):
             return parse_instant(str(value))
         except ValueError as error:
             self.fail(str(error), param, ctx)
+
+
+class InstantOrNow(click.ParamType[datetime | Literal["now"]]):
+    """A point in time on the command line, or ``now``: by the database's clock."""
+
+    name = "instant"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> datetime | Literal["now"]:
+        """Read `now`, an ISO date and time, or + and a duration from now."""
+        return "now" if value == "now" else Instant().convert(value, param, ctx)
 
 
 class RevisionId(click.IntRange):

@@ -125,7 +125,7 @@ def items(settings: Settings, as_json: bool, limit: int) -> None:
         found = opened.rows("item_list", how_many=limit)
         heads = [row["processing_id"] or row["head_id"] for row in found]
         facts = opened.rows("waiting", ids=[head for head in heads if head], silence=settings.lease)
-    reasons = {each["id"]: reason(each, settings.db_schema).why for each in facts}
+    reasons = {each["id"]: reason(each).why for each in facts}
     for row, head in zip(found, heads, strict=True):
         row["why"] = reasons.get(head)
     if as_json:

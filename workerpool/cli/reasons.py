@@ -24,7 +24,7 @@ class Reason:
     command: str | None = None
 
 
-def reason(facts: Facts, schema: str) -> Reason:
+def reason(facts: Facts) -> Reason:
     """Return why the revision with these *facts* does not run now."""
     revision, status = facts["id"], facts["status"]
     match status:
@@ -32,23 +32,15 @@ def reason(facts: Facts, schema: str) -> Reason:
             why = f"it ended {length(facts['ended_ago'])} ago, as number {facts['revision_number']} of its item"
             return Reason(why, f"workerpool show {revision}")
         case "failed" | "cancelled":
-            told = shorten(safe(facts["error_message"] or "no message"), 300)
-            why = f"it ended {length(facts['ended_ago'])} ago ({facts['error_kind'] or 'no kind'}): {told}"
-            return Reason(why, f"workerpool logs {revision}")
+            return _ended(facts)
         case "draft":
-            return Reason(
-                "it is a draft: drafts wait until they are queued",
-                _update(schema, "revisions", f"status = 'pending' WHERE id = {revision}"),
-            )
+            return Reason("it is a draft: drafts wait until they are queued", f"workerpool queue {revision}")
         case "scheduled":
-            return Reason(
-                f"it is scheduled: due {_due(facts)}",
-                _update(schema, "revisions", f"run_at = now() WHERE id = {revision}"),
-            )
+            return Reason(f"it is scheduled: due {_due(facts)}", f"workerpool edit {revision} --run-at now")
         case "processing":
             return _processing(facts)
         case _:
-            return _pending(facts, schema)
+            return _pending(facts)
 
 
 def _due(facts: Facts) -> str:
@@ -60,12 +52,14 @@ def _due(facts: Facts) -> str:
     )
 
 
-def _update(schema: str, table: str, change: str) -> str:
-    # Text for people to read and run, not for this program.
-    where = schema if schema.isidentifier() and schema.islower() else f'"{schema}"'
-    text = f"UPDATE {where}.{table} SET {change}"  # noqa: S608
-    simple = not set('"$`\\!') & set(text)
-    return "workerpool psql -c " + (f'"{text}"' if simple else shlex.quote(text))
+def _ended(facts: Facts) -> Reason:
+    told = shorten(safe(facts["error_message"] or "no message"), 300)
+    why = f"it ended {length(facts['ended_ago'])} ago ({facts['error_kind'] or 'no kind'}): {told}"
+    if facts["halted"]:
+        why += "; its item is halted since"
+    if facts["outrun"]:
+        why += "; later ones of its item have run, so it cannot run in its place any more"
+    return Reason(why, f"workerpool retry {facts['id']}" + (" --append" if facts["outrun"] else ""))
 
 
 def _processing(facts: Facts) -> Reason:
@@ -81,18 +75,21 @@ def _processing(facts: Facts) -> Reason:
     return Reason(f"{where}{step}{percent}{ending}", f"workerpool logs {facts['id']} -f")
 
 
-def _pending(facts: Facts, schema: str) -> Reason:
+def _pending(facts: Facts) -> Reason:
+    if facts["cancelling"]:
+        return Reason("somebody wants it cancelled: it is about to be")
     if facts["behind"] is not None:
         others = f", {facts['ahead']} of its item are before it" if facts["ahead"] > 1 else ""
         why = f"it is behind revision {facts['behind']} of the same item{others}"
         return Reason(why, f"workerpool explain {facts['behind']}")
     if facts["halted"]:
-        item = "'" + facts["item_key"].replace("'", "''") + "'"
-        change = f"halted_at = NULL, halt_reason = NULL WHERE item_key = {item}"
-        return Reason(f"its item is halted: {safe(facts['halt_reason'] or '')}", _update(schema, "items", change))
+        command = f"workerpool unhalt {shlex.quote(facts['item_key'])}"
+        return Reason(f"its item is halted: {safe(facts['halt_reason'] or '')}", safe(command))
     if facts["parked"] == "due" or facts["due_in"] > 0:
         kind = f" after {facts['error_kind']} in attempt {facts['attempt']}" if facts["error_kind"] else ""
-        return Reason(f"it waits to be tried again{kind}: due {_due(facts)}", f"workerpool logs {facts['id']}")
+        return Reason(
+            f"it waits to be tried again{kind}: due {_due(facts)}", f"workerpool edit {facts['id']} --run-at now"
+        )
     if facts["paused"]:
         why = f"the pool is paused ({facts['pause_mode']}): {safe(facts['pause_reason'] or '')}"
         return Reason(why, "workerpool status")
@@ -104,6 +101,9 @@ def _claimable(facts: Facts) -> Reason:
         return Reason("no worker is alive", "workerpool start")
     if not facts["able"]:
         why = f"none of the {facts['workers']} living workers has the handler {safe(facts['handler'])!r}: it fails soon"
+        return Reason(why, "workerpool workers")
+    if facts["most"] is not None and facts["at_once"] >= facts["most"]:
+        why = f"of its handler {facts['at_once']} run, and {facts['most']} may at once (its concurrency)"
         return Reason(why, "workerpool workers")
     if facts["parked"] == "behind" or facts["idle"]:
         return Reason("it is about to be claimed")

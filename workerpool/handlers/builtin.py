@@ -1,4 +1,4 @@
-"""The handlers that are there without a module: ``default`` and ``command``.
+"""The handlers that are there without a module: ``default``, ``command`` and ``revert``.
 
 Invariant: a revision for one of them that nothing was configured for fails with a sentence that says how to configure
 it.
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from workerpool.core.errors import Fail
+from workerpool.core.errors import Fail, InvalidPayload
 from workerpool.handlers import registry
 from workerpool.handlers.command import run_command, run_named_command
 from workerpool.handlers.command_config import CommandSpec, load_commands, parse_command_line
@@ -28,6 +28,18 @@ def add_configured(command: str | None, commands: Path | None) -> None:
         registry.add(registry.HandlerSpec("default", _default(parse_command_line(command) if command else None)))
     allowed = load_commands(commands) if commands is not None else {}
     registry.add(registry.HandlerSpec("command", _command(allowed)))
+    registry.add(registry.HandlerSpec("revert", revert))
+
+
+def revert(job: Job) -> object:
+    """Make the result with the number ``to`` of the item's history its content again; 0 is the original."""
+    number = job.payload.get("to")
+    if not isinstance(number, int) or isinstance(number, bool) or not 0 <= number < 2**31:
+        raise InvalidPayload(f'the payload must be {{"to": N}}, N a number of the history or 0, not {number!r}')
+    try:
+        return job.result_of(number)
+    except LookupError as error:
+        raise Fail(str(error)) from None
 
 
 def _default(spec: CommandSpec | None) -> registry.Handler:

@@ -141,6 +141,11 @@ def halting(otherwise: str) -> list[str]:
     return sorted(name for name, spec in _HANDLERS.items() if (spec.after_failure or otherwise) == "halt")
 
 
+def limits() -> dict[str, int]:
+    """Return the handlers of which only so many may run at once, on all hosts."""
+    return {name: spec.concurrency for name, spec in sorted(_HANDLERS.items()) if spec.concurrency}
+
+
 def load(modules: tuple[str, ...]) -> None:
     """Import each module: a dotted name (the current directory is looked at too) or the path of a .py file.
 

@@ -1,4 +1,4 @@
-"""What operators do to revisions and items: cancel, retry, queue, edit, halt, unhalt, and what is to follow an end.
+"""What operators do to revisions and items: cancel, retry, queue, edit, halt, unhalt, revert, purge.
 
 Owns: who asks, batches, and which revisions a filter means. Does not own: what a verb does (functions of the database)
 or how it is told. Invariant: at most 128 items are locked by one transaction (R5); each call of a verb is committed
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
-from workerpool.store.enqueueing import CannotEnqueue, NewRevision, problems
+from workerpool.store.enqueueing import CannotEnqueue, NewRevision, enqueue, problems
 from workerpool.store.session import Row, Session
 
 #: How many revisions one transaction may change: each may be of another item (R5).
@@ -46,6 +46,27 @@ class Continuation:
 
     id: int
     enqueued_id: int | None
+
+
+class CannotRevert(ValueError):
+    """A number of an item's history that is not there (any more)."""
+
+    def __init__(self, item: str, to: int, latest: int, *, known: bool) -> None:
+        self.item, self.to, self.latest, self.known = item, to, latest, known
+        if not known:
+            why = "nothing is known of this item"
+        elif to > latest:
+            why = f"its history goes to {latest}"
+        elif to == 0:
+            why = "it has no original"
+        else:
+            why = "it was pruned"
+        super().__init__(f"{item} cannot be reverted to {to}: {why}")
+
+    @property
+    def pruned(self) -> bool:
+        """Tell whether the number was there once."""
+        return self.known and self.to <= self.latest
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +117,9 @@ def retry(session: Session, ids: Sequence[int], who: str, *, append: bool = Fals
     Answers 'retried', 'appended', 'has_successors' (later ones of the item have run), 'completed', 'not_ended',
     'missing'. Of several of one item give the later ones first, or all of them at once.
     """
-    latest_first = sorted(ids, reverse=not append)
-    return [each for batch in _batches(latest_first) for each in _told(session, "retry", batch, who=who, append=append)]
+    latest_first = _batches(sorted(ids, reverse=not append))
+    told = [each for batch in latest_first for each in _told(session, "retry", batch, who=who, append=append)]
+    return sorted(told, key=lambda each: ids.index(each.id))
 
 
 def queue(session: Session, ids: Sequence[int], who: str) -> list[Answer]:
@@ -141,6 +163,26 @@ def halt(session: Session, item: str, reason: str, who: str) -> bool:
 def unhalt(session: Session, item: str, who: str) -> bool:
     """Let an item go on, past what failed; False: it was not halted."""
     return _done(session.row("unhalt", item=item, who=who))
+
+
+def purge(session: Session, item: str, who: str) -> int:
+    """Delete everything of an item and return how many revisions that was; -1: none, because one is processing."""
+    row = session.row("purge", item=item, who=who)
+    assert row is not None, "purge answers one row"
+    return int(row["deleted"])
+
+
+def revert(session: Session, item: str, to: int, who: str) -> int:
+    """Enqueue a revision of *item* whose result will be that of its number *to* (0: the original); return its id.
+
+    It comes after whatever is queued. Raises CannotRevert.
+    """
+    row = session.row("numbered", item=item, number=to)
+    assert row is not None, "numbered answers one row"
+    if not row["found"]:
+        raise CannotRevert(item, to, row["latest"], known=row["known"])
+    new = NewRevision(item, {"to": to}, "revert", metadata={"actor": who})
+    return enqueue(session.connection, session.schema, [new])[0].id
 
 
 def _done(row: Row | None) -> bool:

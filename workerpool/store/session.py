@@ -70,6 +70,13 @@ class Session:
         with self.connection.transaction():
             yield
 
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """Let everything inside be read as of one moment."""
+        with self.connection.transaction():
+            self.connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+            yield
+
     def patience(self, seconds: int) -> None:
         """Let statements take this long.
 

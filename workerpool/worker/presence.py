@@ -6,6 +6,7 @@ Invariant: what is said here decides about waking and about handlers that nobody
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import select
 
@@ -26,6 +27,7 @@ def register(line: Line, brief: WorkerBrief, handlers: tuple[str, ...]) -> None:
         pid=os.getpid(),
         handlers=list(handlers),
         halting=registry.halting(brief.after_failure),
+        limits=json.dumps(registry.limits()),
     )
 
 

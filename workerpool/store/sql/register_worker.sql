@@ -1,6 +1,7 @@
 -- register_worker: a worker process says who it is and what it can do.
--- Parameters: id, manager, host, slot text; generation, pid integer; handlers, halting text[]. Locks: its row. One row is written.
-INSERT INTO {schema}.workers (id, manager_id, host, slot, generation, worker_pid, handlers, halting, state)
-VALUES (%(id)s, %(manager)s, %(host)s, %(slot)s, %(generation)s, %(pid)s, %(handlers)s::text[], %(halting)s::text[], 'busy')
-ON CONFLICT (id) DO UPDATE SET handlers = excluded.handlers, halting = excluded.halting, worker_pid = excluded.worker_pid, state = 'busy',
-    last_heartbeat = clock_timestamp()
+-- Parameters: id, manager, host, slot text; generation, pid integer; handlers, halting text[]; limits JSON text. Locks: its row. One row is written.
+INSERT INTO {schema}.workers (id, manager_id, host, slot, generation, worker_pid, handlers, halting, limits, state)
+VALUES (%(id)s, %(manager)s, %(host)s, %(slot)s, %(generation)s, %(pid)s, %(handlers)s::text[], %(halting)s::text[], %(limits)s::jsonb,
+        'busy')
+ON CONFLICT (id) DO UPDATE SET handlers = excluded.handlers, halting = excluded.halting, limits = excluded.limits,
+    worker_pid = excluded.worker_pid, state = 'busy', last_heartbeat = clock_timestamp()

@@ -8,7 +8,10 @@ SELECT r.id, r.item_key::text, r.handler::text, r.status::text, r.parked::text, 
        extract(epoch FROM clock_timestamp() - r.completed_at)::double precision AS ended_ago,
        extract(epoch FROM r.lease_expires_at - clock_timestamp())::double precision AS lease_left,
        first.id AS behind, ahead.n AS ahead, i.halted_at IS NOT NULL AS halted, i.halt_reason, p.paused, p.mode AS pause_mode,
-       p.reason AS pause_reason, pool.alive AS workers, pool.able, pool.idle
+       p.reason AS pause_reason, pool.alive AS workers, pool.able, pool.idle, pool.most, at_once.n AS at_once,
+       r.completed_at IS NOT NULL AND EXISTS (
+           SELECT 1 FROM {schema}.revisions l
+           WHERE l.item_key = r.item_key AND l.id > r.id AND (l.attempt > 0 OR l.status IN ('processing', 'completed', 'failed'))) AS outrun
 FROM {schema}.revisions r
 CROSS JOIN {schema}.pause_state p
 LEFT JOIN {schema}.items i ON i.item_key = r.item_key
@@ -20,7 +23,10 @@ LEFT JOIN LATERAL (SELECT count(*) AS n FROM (
                        SELECT 1 FROM {schema}.revisions b
                        WHERE b.item_key = r.item_key AND b.status IN ('pending', 'processing') AND b.id < r.id LIMIT 1000) s) ahead ON true
 LEFT JOIN LATERAL (SELECT count(*) AS alive, count(*) FILTER (WHERE r.handler = ANY (w.handlers)) AS able,
-                          count(*) FILTER (WHERE r.handler = ANY (w.handlers) AND w.state = 'idle') AS idle
+                          count(*) FILTER (WHERE r.handler = ANY (w.handlers) AND w.state = 'idle') AS idle,
+                          min((w.limits ->> r.handler)::integer) AS most
                    FROM {schema}.workers w
                    WHERE w.is_active AND w.last_heartbeat > clock_timestamp() - %(silence)s::interval) pool ON true
+LEFT JOIN LATERAL (SELECT count(*) AS n FROM {schema}.revisions b
+                   WHERE pool.most IS NOT NULL AND r.status = 'pending' AND b.status = 'processing' AND b.handler = r.handler) at_once ON true
 WHERE r.id = ANY (%(ids)s::bigint[]) ORDER BY r.id

@@ -126,6 +126,7 @@ CREATE TABLE {schema}.workers (
     worker_pid          integer     NOT NULL,
     handlers            text[]      NOT NULL DEFAULT '{}',
     halting             text[]      NOT NULL DEFAULT '{}',
+    limits              jsonb       NOT NULL DEFAULT '{}',
     state               text        NOT NULL DEFAULT 'starting'
                         CHECK (state IN ('starting', 'idle', 'busy', 'paused', 'stopping', 'gone')),
     is_active           boolean GENERATED ALWAYS AS (state <> 'gone') STORED,

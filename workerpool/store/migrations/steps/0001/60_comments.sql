@@ -65,6 +65,7 @@ COMMENT ON COLUMN {schema}.workers.generation IS 'The running number of the proc
 COMMENT ON COLUMN {schema}.workers.worker_pid IS 'Its process id on its host.';
 COMMENT ON COLUMN {schema}.workers.handlers IS 'What it can perform; it claims nothing else.';
 COMMENT ON COLUMN {schema}.workers.halting IS 'Those of its handlers whose failed revision halts its item.';
+COMMENT ON COLUMN {schema}.workers.limits IS 'Of its handlers that have such a limit: how many may run at once, on all hosts.';
 COMMENT ON COLUMN {schema}.workers.state IS 'starting, idle (hungry: to be notified), busy, paused, stopping, gone.';
 COMMENT ON COLUMN {schema}.workers.is_active IS 'state is not gone.';
 COMMENT ON COLUMN {schema}.workers.current_revision_id IS 'What it is running.';

@@ -64,11 +64,11 @@ def deaf(job: Job) -> None:
 
 @handler("print")
 def print_much(job: Job) -> dict[str, int]:
-    """Print 1 GB as payload.how says; nothing is left undone for an exception."""
+    """Print 1 GB, or payload.bytes, as payload.how says; with payload.swallow no exception hinders it."""
     note("begin", job)
     line = "x" * 1023 + "\n"
     refused = 0
-    for _ in range(1_000_000_000 // len(line) // 64):
+    for _ in range(job.payload.get("bytes", 1_000_000_000) // len(line) // 64):
         try:
             match job.payload["how"]:
                 case "print":

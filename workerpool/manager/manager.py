@@ -82,8 +82,10 @@ class Manager:
         return Pool(children, spec.grace, spec.lease, self._stopping_since, self._quick, spec.cancel_grace)
 
     def _patience(self, pool: Pool, now: float) -> float:
-        # Deadlines stand in shared memory and nobody announces them: while somebody works, look four times a second.
+        # Deadlines stand in shared memory and nobody announces them: while somebody works, look four times a second;
+        # also while somebody may begin something that could fill the memory in the second until then.
         busy = any(child.deadline is not None for child in pool.children)
+        busy = busy or any(slot.watched for slot in self.slots.values())
         return min(plans.next_moment(pool, now), 0.25 if busy else 1.0, self._notifier.interval or 1.0)
 
     def _do(self, action: Action, now: float) -> None:
@@ -154,9 +156,7 @@ class Manager:
     def _understand(self, slot: Slot, message: Message) -> None:
         match message["kind"]:
             case "ready":
-                slot.state = "ready"
-                slot.boot_failures = 0
-                slot.handlers = tuple(message.get("handlers", ()))
+                slot.is_up(message)
                 log.info("child.ready", child=slot.name, seconds=round(time.monotonic() - slot.since, 2))
                 if slot.spec.stage == Stage.KEEPER:
                     self._news.tell_all()

@@ -15,6 +15,7 @@ from workerpool.core import restart
 from workerpool.core.plan import Child, Stage, State, Why
 from workerpool.core.restart import Crash
 from workerpool.link.board import Board, Running
+from workerpool.link.channel import Message
 from workerpool.link.tether import is_stopped
 from workerpool.manager.child import Process
 from workerpool.manager.memory import MemoryWatch
@@ -64,6 +65,8 @@ class Slot:
         self.restart_count = 0
         self.last_crash: Crash | None = None
         self.handlers: tuple[str, ...] = ()
+        self.watched = False
+        """A handler of its process has a memory limit."""
         self.told = ""
         self._stopped_since: float | None = None
         self._memory = MemoryWatch()
@@ -132,6 +135,12 @@ class Slot:
         self.process, self.state, self.since = process, "starting", now
         self.asked = self.aborted = self.replacing = False
         self.killed, self._stopped_since, self.leaving, self._excess = None, None, None, None
+
+    def is_up(self, message: Message) -> None:
+        """The process said that it is ready, and what it can do."""
+        self.state, self.boot_failures = "ready", 0
+        self.handlers = tuple(message.get("handlers", ()))
+        self.watched = bool(message.get("watched"))
 
     def end_of(self, status: int, board: Board) -> End:
         """Explain the end of this place's process."""

@@ -86,7 +86,7 @@ def _work(brief: WorkerBrief, channel: Channel, board: Board, wakeup: int) -> in
     sys.stdout, sys.stderr = performer.outputs
     attendant.loop = loop
     attendant.start()
-    channel.send("ready", handlers=handlers)
+    channel.send("ready", handlers=handlers, watched=any(spec.memory_limit for spec in specs.values()))
     setproctitle.setproctitle(f"workerpool: worker {brief.slot}")
     try:
         loop.run()

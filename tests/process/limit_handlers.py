@@ -19,8 +19,8 @@ import signal, subprocess, sys
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
 print(subprocess.Popen(['sleep', '1000'], start_new_session=True, stdout=2).pid)
 """
-#: A process that uses more and more memory.
-HOARDER = "hoard = []\nwhile True: hoard.append(b'x' * (1 << 20))"
+#: Uses more and more memory, up to what spares the machine of a test that fails.
+HOARDER = "import time; hoard = []\nwhile True: hoard.append(b'x' * (1 << 20)) if len(hoard) < 3000 else time.sleep(1)"
 
 
 @handler("hoard", memory_limit="200MiB")

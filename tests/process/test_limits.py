@@ -158,7 +158,9 @@ def test_a_handler_deaf_to_everything_is_ended_with_its_far_grandchild(pool: Poo
     nothing_remains(daemon)
 
 
-@pytest.mark.parametrize("payload", [{"how": "print"}, {"how": "both", "bytes": 400_000_000}, {"how": "print", "swallow": True}])
+@pytest.mark.parametrize(
+    "payload", [{"how": "print"}, {"how": "both", "bytes": 400_000_000}, {"how": "print", "swallow": True}]
+)
 def test_a_handler_that_prints_a_gigabyte_fails_in_a_process_that_goes_on(pool: Pool, payload: dict[str, Any]) -> None:
     """Both streams count together, and an error that the handler swallowed is not forgotten; nobody is killed, and
     nobody, the offender included, grows.

@@ -3,13 +3,19 @@
 import subprocess
 import sys
 from collections.abc import Iterator
+from uuid import uuid4
 
 import pytest
 
 from workerpool.core.errors import OutputLimitExceeded, message_of
+from workerpool.core.plan import Stage
 from workerpool.core.sizes import format_beside
+from workerpool.link.board import Board, Record
 from workerpool.manager import memory
 from workerpool.manager.memory import MemoryWatch, Use
+from workerpool.manager.output import OutputLines
+from workerpool.manager.slot import Slot
+from workerpool.manager.spec import ChildSpec
 from workerpool.worker.output import Printed
 
 MIB = 1 << 20
@@ -85,3 +91,34 @@ def test_nobody_is_looked_at_too_often(family: int) -> None:
     assert watch.look(family, 100.0 + memory.LOOK_EVERY / 2) is None
     assert watch.look(family, 110.0) is not None
     assert MemoryWatch().look(2**22 + 1, 0.0) == Use(0, 0)
+
+
+@pytest.mark.parametrize(("next_one", "reason"), [(7, "output"), (8, "recycled"), (None, "recycled")])
+def test_only_the_attempt_that_was_beyond_its_limit_is_charged(next_one: int | None, reason: str) -> None:
+    """What its worker took up between the look and the kill, of the same turn and so of the same token, is not."""
+    board, token = Board.create(), uuid4().bytes
+    record, slot = Record(board, 0), Slot(ChildSpec("W1", Stage.WORKER, (), board_slot=0))
+    record.begin(7, token, 0.0, 9.0, 1, 3)
+    running = board.running(0)
+    assert running is not None
+    slot.exceed("output", running, "it printed too much")
+    slot.exceed("memory", running, "and used too much")
+    record.end(completed=True)
+    if next_one is not None:
+        record.begin(next_one, token, 0.0, 9.0, 1, 3)
+    slot.killed = "output"
+    end = slot.end_of(-9, board)
+    assert (end.reason, end.planned) == (reason, reason == "recycled")
+    assert "it printed too much" in end.message
+
+
+def test_what_is_written_past_python_is_counted_for_each_attempt() -> None:
+    """Claims of one turn share their token: the count begins again with each revision."""
+    board, token = Board.create(), uuid4().bytes
+    record, output = Record(board, 0), OutputLines(lambda *_, **__: None)
+    for revision in (7, 8):
+        record.begin(revision, token, 0.0, 9.0, 1, 3)
+        assert [output.take("W1", b"x" * 10, board.running(0)) for _ in range(2)] == [10, 20]
+        assert output.take("W2", b"x", board.running(0)) == 1
+        record.end(completed=True)
+        output.take("W2", b"x", None)

@@ -176,3 +176,26 @@ def test_purge_deletes_an_item_whole(pool: subprocess.Popen[bytes], run: Run, co
     assert "1 revision of page deleted" in run("purge", "page", "--yes").stdout
     assert connection.execute("SELECT count(*) FROM workerpool.revisions").fetchone() == (0,)
     assert "nothing is known" in run("purge", "page", code=3).stderr
+
+
+def test_schedules_are_added_listed_shown_and_removed(run: Run) -> None:
+    """What is said of each, and what is refused."""
+    words = ("nightly", "page", "--cron", "30 4 * * mon-fri", "--timezone", "Europe/Berlin", "--payload", '{"n": 1}')
+    assert "(Europe/Berlin), first 20" in run("schedule", "add", *words).stdout
+    assert "there is a schedule nightly already" in run("schedule", "add", *words, code=4).stderr
+    run("schedule", "add", *words, "--priority", "3", "--replace")
+    (row,) = read(run("schedule", "list", "--json"))
+    assert (row["name"], row["cron"], row["priority"], row["payload"]) == ("nightly", "30 4 * * mon-fri", 3, {"n": 1})
+    shown = read(run("schedule", "show", "nightly", "--json"))
+    assert len(shown["upcoming"]) == 5
+    assert all("T04:30:00+0" in each for each in shown["upcoming"])
+    assert "upcoming" in run("schedule", "show", "nightly").stdout
+    for option, value, said in (
+        ("--cron", "61 * * * *", "five fields"),
+        ("--timezone", "Europe/Belin", "Europe/Berlin"),
+    ):
+        wrong = [value if before == option else word for before, word in zip(("", *words), words, strict=False)]
+        assert said in run("schedule", "add", *wrong, code=2).stderr
+    assert run("schedule", "remove", "nightly").stdout == "schedule nightly is removed\n"
+    assert "there is no schedule nightly" in run("schedule", "remove", "nightly", code=3).stderr
+    assert "no schedules" in run("schedule", "list").stdout

@@ -40,6 +40,7 @@ VERBS = {
     "revert": "item",
     "halt": "item",
     "unhalt": "item",
+    "schedule": "schedules",
     "prune": "schema",
     "purge": "item",
     "export": "item",

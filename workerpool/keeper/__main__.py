@@ -21,6 +21,7 @@ from workerpool import logs
 from workerpool.core.briefs import KeeperBrief, from_message
 from workerpool.keeper import dead, duties
 from workerpool.keeper.flock import Flock
+from workerpool.keeper.schedules import Schedules
 from workerpool.keeper.waker import Waker
 from workerpool.link.board import Board
 from workerpool.link.channel import Channel
@@ -33,6 +34,8 @@ LOOK_EVERY = 1.0
 #: A cancel by SQL notifies; this is for notifications that were lost.
 CANCEL_EVERY = 0.5
 HEAL_EVERY = 15.0
+#: A schedule that is added is seen within this; those that are known are fired when they are due.
+SCHEDULES_EVERY = 5.0
 #: Seconds until a death that could not be settled is tried again.
 BURY_AGAIN = 2.0
 
@@ -42,7 +45,7 @@ class Keeper:
 
     def __init__(self, brief: KeeperBrief, channel: Channel, board: Board) -> None:
         self._brief, self._channel, self._board = brief, channel, board
-        self._flock, self._walk = Flock(), duties.Walk()
+        self._flock, self._walk, self._schedules = Flock(), duties.Walk(), Schedules()
         self._line = Line(brief.url, brief.schema, "keeper")
         self._ear = Ear(brief.url, brief.schema)
         self._waker = Waker(brief.bells, board, self._flock)
@@ -129,6 +132,7 @@ class Keeper:
             # The same holds for the workers of other hosts: they have as long to be seen again.
             "unhandled": now + self._brief.unhandled_after,
             "heal": now + HEAL_EVERY * random.random(),
+            "schedules": now,
             # After an outage the living had no chance to be renewed: nobody is rescued for a whole lease (R17).
             "rescue": now + lease,
         }
@@ -154,6 +158,7 @@ class Keeper:
         self._every("unhandled", max(1.0, brief.unhandled_after / 4), self._fail_unhandled)
         self._every("rescue", max(0.5, brief.lease / 6), self._rescue)
         self._every("heal", HEAL_EVERY, self._tidy)
+        self._every("schedules", SCHEDULES_EVERY, self._fire)
         if time.monotonic() >= self._due_at:
             self._due_at = float("inf")
             self._waker.wake(1)
@@ -205,6 +210,10 @@ class Keeper:
         self._due_at = float("inf") if due is None else time.monotonic() + max(0.0, due)
         if count:
             self._waker.wake(min(count, len(idle)))
+
+    def _fire(self) -> None:
+        due = time.monotonic() + self._schedules.fire(self._line)
+        self._timers["schedules"] = min(self._timers["schedules"], due)
 
     def _tidy(self) -> None:
         duties.heal(self._walk, self._line)

@@ -57,6 +57,8 @@ EVENTS: Final[dict[str, str]] = {
     "lease.lost": "a living worker's lease could not be renewed: its attempt is no longer its own",
     "cancel.ignored": "a job succeeded although it was asked to stop",
     "callback.failed": "a callback of a job or of a token raised; the others were run",
+    "schedule.fired": "a recurring schedule was due: its revisions were enqueued, missed times counted",
+    "schedule.broken": "a schedule's cron expression or time zone cannot be read; told once",
     "cancel.relayed": "a worker was told to cancel its revision",
     "schedule.fired": "scheduled revisions became due",
     "heal.unparked": "revisions that were parked with no reason were freed: a bug healed",

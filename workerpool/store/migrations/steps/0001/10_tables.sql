@@ -200,16 +200,17 @@ CREATE TABLE {schema}.continuations (
 CREATE INDEX continuations_revision ON {schema}.continuations (revision_id);
 
 CREATE TABLE {schema}.schedules (
-    name       text PRIMARY KEY,
-    cron       text        NOT NULL,
-    timezone   text        NOT NULL DEFAULT 'UTC',
-    item_key   {schema}.item_name NOT NULL,
-    handler    text        NOT NULL DEFAULT 'default',
-    payload    jsonb       NOT NULL DEFAULT '{}',
-    missed     text        NOT NULL DEFAULT 'once' CHECK (missed IN ('skip', 'once', 'all')),
+    name       text PRIMARY KEY CHECK (length(name) BETWEEN 1 AND 200),
+    cron       text                  NOT NULL,
+    timezone   text                  NOT NULL DEFAULT 'UTC',
+    item_key   {schema}.item_name    NOT NULL,
+    handler    {schema}.handler_name NOT NULL DEFAULT 'default',
+    payload    jsonb                 NOT NULL DEFAULT '{}',
+    priority   smallint              NOT NULL DEFAULT 0,
+    missed     text                  NOT NULL DEFAULT 'once' CHECK (missed IN ('skip', 'once', 'all')),
     next_run   timestamptz,
     last_run   timestamptz,
-    created_at timestamptz NOT NULL DEFAULT clock_timestamp()
+    created_at timestamptz           NOT NULL DEFAULT clock_timestamp()
 );
 
 CREATE TABLE {schema}.webhook_deliveries (

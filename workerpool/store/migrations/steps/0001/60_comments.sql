@@ -128,13 +128,14 @@ COMMENT ON COLUMN {schema}.continuations.created_at IS 'When it was asked for.';
 
 COMMENT ON TABLE {schema}.schedules IS 'Revisions that are enqueued again and again.';
 COMMENT ON COLUMN {schema}.schedules.name IS 'Its name.';
-COMMENT ON COLUMN {schema}.schedules.cron IS 'When: five fields of cron.';
+COMMENT ON COLUMN {schema}.schedules.cron IS 'When: five fields of cron, six with seconds first, or @hourly, @daily, @weekly, @monthly, @yearly.';
 COMMENT ON COLUMN {schema}.schedules.timezone IS 'In which time zone the fields are meant.';
 COMMENT ON COLUMN {schema}.schedules.item_key IS 'The item of what is enqueued.';
 COMMENT ON COLUMN {schema}.schedules.handler IS 'Its handler.';
 COMMENT ON COLUMN {schema}.schedules.payload IS 'Its payload.';
+COMMENT ON COLUMN {schema}.schedules.priority IS 'Its priority.';
 COMMENT ON COLUMN {schema}.schedules.missed IS 'What becomes of times that passed while nothing ran: skip, once or all.';
-COMMENT ON COLUMN {schema}.schedules.next_run IS 'When it is enqueued next.';
+COMMENT ON COLUMN {schema}.schedules.next_run IS 'When it is enqueued next; null: to be found out.';
 COMMENT ON COLUMN {schema}.schedules.last_run IS 'When it was enqueued last.';
 COMMENT ON COLUMN {schema}.schedules.created_at IS 'When it was made.';
 

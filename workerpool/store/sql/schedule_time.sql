@@ -1,0 +1,2 @@
+-- schedule_time: the time of the database. No parameters, no locks. One row.
+SELECT clock_timestamp() AS now

@@ -12,15 +12,28 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 
 from workerpool import config
 from workerpool.core.revision import TERMINAL
-from workerpool.store import embedded, enqueueing
+from workerpool.pool import Pool
+from workerpool.store import changing, embedded, enqueueing
+from workerpool.store.changing import Answer, CannotRevert, Continuation, FiresOn
 from workerpool.store.enqueueing import CannotEnqueue, Enqueued, NewRevision
 from workerpool.store.session import Connection, Session, newest
 
-__all__ = ["CannotEnqueue", "Client", "Enqueued", "NewRevision", "NoSuchRevision", "Revision", "WaitedTooLong"]
+__all__ = [
+    "Answer",
+    "CannotEnqueue",
+    "CannotRevert",
+    "Client",
+    "Continuation",
+    "Enqueued",
+    "NewRevision",
+    "NoSuchRevision",
+    "Revision",
+    "WaitedTooLong",
+]
 
 #: Between two looks at a revision that is waited for.
 LOOK = timedelta(milliseconds=100)
@@ -80,6 +93,8 @@ class Client:
         SchemaTooNew.
         """
         self._kept = ExitStack()
+        self._pool: Pool | None = None
+        self._given_url = url
         with ExitStack() as opened:
             if url is None or schema is None:
                 settings = config.load()
@@ -97,7 +112,9 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """Close the connection; an embedded server that nobody else uses stops."""
+        """Close the connection; workers that `queue` started stop, and an embedded server that nobody else uses."""
+        if self._pool is not None:
+            self._pool.stop()
         self._kept.close()
 
     def enqueue(
@@ -130,6 +147,85 @@ class Client:
             return enqueueing.enqueue(connection, self._session.schema, list(new))
         with self._session.transaction():
             return enqueueing.enqueue(self._session.connection, self._session.schema, list(new))
+
+    def cancel(self, *revisions: int, reason: str = "") -> list[Answer]:
+        """End what has not started, ask what runs to stop; return what became of each.
+
+        `answer` is 'cancelled', 'asked', 'ended' (it was over before: `status` says how) or 'missing'. Of what was
+        asked `wait` tells how it ended: what completed all the same has won.
+        """
+        return changing.cancel(self._session, revisions, changing.actor(), reason)
+
+    def retry(self, *revisions: int, append: bool = False) -> list[Answer]:
+        """Let what failed or was cancelled run again in its place, or with *append* as a copy at the end of its item.
+
+        `answer` is 'retried', 'appended' (`new_id`), 'has_successors' (later ones of its item have run: its place is
+        gone), 'completed', 'not_ended' or 'missing'.
+        """
+        return changing.retry(self._session, revisions, changing.actor(), append=append)
+
+    def queue(self, *revisions: int, ensure_workers: bool = False) -> list[Answer]:
+        """Let drafts take part: 'queued', 'not_a_draft' or 'missing'.
+
+        *ensure_workers*: where no worker is alive on the database, start some, with the settings of the environment, as
+        long as this client is open. Raises pool.PoolFailed.
+        """
+        answers = changing.queue(self._session, revisions, changing.actor())
+        if ensure_workers:
+            settings = config.load()
+            listed = self._session.rows("worker_list", silence=settings.lease, gone=False)
+            if all(row["state"] == "silent" for row in listed):
+                self._pool = self._pool or Pool(self._given_url, settings.workers, schema=self._session.schema)
+                self._pool.start()
+        return answers
+
+    def edit(
+        self,
+        revision: int,
+        *,
+        payload: Mapping[str, object] | None = None,
+        priority: int | None = None,
+        run_at: datetime | Literal["now"] | None = None,
+    ) -> Answer:
+        """Change what has not started; None: as it was. `answer` is 'edited', 'started', 'ended' or 'missing'.
+
+        Raises CannotEnqueue.
+        """
+        who = changing.actor()
+        return changing.edit(self._session, revision, who, payload=payload, priority=priority, run_at=run_at)
+
+    def halt(self, item: str, reason: str) -> bool:
+        """Start nothing of an item until `unhalt`; False: it was halted already."""
+        return changing.halt(self._session, item, reason, changing.actor())
+
+    def unhalt(self, item: str) -> bool:
+        """Let an item go on, past what failed; False: it was not halted."""
+        return changing.unhalt(self._session, item, changing.actor())
+
+    def revert(self, item: str, to: int) -> int:
+        """Enqueue a revision of *item* whose result will be that of its number *to* (0: the original); return its id.
+
+        Raises CannotRevert.
+        """
+        return changing.revert(self._session, item, to, changing.actor())
+
+    def then(
+        self,
+        revision: int,
+        item: str,
+        payload: Mapping[str, object] | None = None,
+        *,
+        handler: str = "default",
+        on: FiresOn = "completed",
+    ) -> Continuation:
+        """Enqueue a revision of *item* when *revision* ends so: in the transaction of its outcome, at once if it has.
+
+        Raises NoSuchRevision, CannotEnqueue.
+        """
+        new = NewRevision(item, dict(payload or {}), handler)
+        if (added := changing.follow(self._session, revision, new, on)) is None:
+            raise NoSuchRevision(revision)
+        return added
 
     def show(self, revision_id: int) -> Revision:
         """Return a revision as it is now. Raises NoSuchRevision."""

@@ -331,12 +331,17 @@ def misuse(job: Job) -> None:
             pass
 
 
+def _called(job: Job, kind: str) -> None:
+    time.sleep(job.payload.get("callback", 0))
+    note("callback", job, kind)
+
+
 @handler("follow", max_attempts=1)
 def follow(job: Job) -> None:
     """Say what is to follow, then end as payload.end says."""
     for on in ("completed", "failed", "any"):
         job.then(f"after {on}", "work", {"seconds": 0}, on=on)  # type: ignore[arg-type]
-    job.on_complete("note", lambda worker, kind, error: note("callback", job, kind.value))
+    job.on_complete("note", lambda worker, kind, error: _called(job, kind.value))
     if job.payload.get("end") == "fail":
         raise Fail("as asked")
     if job.payload.get("end") == "crash":

@@ -192,3 +192,12 @@ def test_follow_ups_come_with_any_end(pool: Pool, end: str, status: str, followe
         kind = {"": "normal", "fail": "failed"}[end]
         until(lambda: [entry[-1] for entry in daemon.entries("callback", revision)] == [kind], what="the callback")
     assert daemon.stop() == 0
+
+
+def test_a_worker_that_leaves_waits_for_its_callbacks(pool: Pool) -> None:
+    """A stop right after the outcome: the callback that has begun comes to its end."""
+    daemon = pool(workers=1).start()
+    revision = daemon.insert("page", "follow", {"callback": 0.4})
+    assert daemon.ended(revision)["status"] == "completed"
+    assert daemon.stop() == 0
+    assert [entry[-1] for entry in daemon.entries("callback", revision)] == ["normal"]

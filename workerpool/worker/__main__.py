@@ -18,6 +18,7 @@ import setproctitle
 from workerpool import logs
 from workerpool.core.briefs import WorkerBrief, from_message
 from workerpool.handlers import builtin, registry
+from workerpool.job.continuations import wait_for_callbacks
 from workerpool.link import tether
 from workerpool.link.board import Board, Record
 from workerpool.link.channel import Channel
@@ -33,6 +34,8 @@ from workerpool.worker.output import HandlerOutput
 from workerpool.worker.perform import Performer
 
 EXIT_HANDLERS, EXIT_CONFIG = 4, 78
+#: Seconds that callbacks of finished jobs may take until this process leaves.
+CALLBACKS = 1.0
 log = logs.get("worker")
 
 
@@ -129,6 +132,7 @@ def _signals() -> int:
 
 if __name__ == "__main__":
     code = main()
+    wait_for_callbacks(CALLBACKS)
     logs.flush()
     # Threads that a handler left behind must not keep the slot.
     os._exit(code)

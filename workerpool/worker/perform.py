@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from workerpool.core import outcome as verdicts
-from workerpool.core.errors import Cancelled, Fail, FailureKind, HandlerMissing, Retry, Snooze, message_of
+from workerpool.core.errors import Cancelled, Fail, FailureKind, HandlerMissing, Retry, Snooze, clean, message_of
 from workerpool.core.outcome import Outcome
 from workerpool.core.retry import DEFAULT
 from workerpool.core.revision import DEFAULT_MAX_ATTEMPTS, Claim, Tries
@@ -162,7 +162,7 @@ class Performer:
             case Cancelled() if token.reason == STOPPING:
                 return verdicts.released(revision, claim_token)
             case Cancelled():
-                return Outcome(revision, claim_token, "cancelled", message=message_of(error), kind="cancelled")
+                return Outcome(revision, claim_token, "cancelled", message=clean(str(error.reason)), kind="cancelled")
             case Fail():
                 return failed(message_of(error), error.kind, final=True)
             case Retry():

@@ -234,3 +234,26 @@ def test_a_thread_that_waits_for_a_token_is_woken() -> None:
     threading.Timer(0.05, token.cancel, ["now"]).start()
     assert token.wait(LIMIT)
     assert time.monotonic() - began < LIMIT / 2
+
+
+@pytest.mark.parametrize(
+    ("error", "cancelled", "completion"),
+    [
+        (None, False, CompletionType.NORMAL),
+        (None, True, CompletionType.NORMAL),
+        (Cancelled("asked"), False, CompletionType.CANCELLED),
+        (ValueError("while it was ending"), True, CompletionType.CANCELLED),
+        ("boom", True, CompletionType.CANCELLED),
+        (ValueError("boom"), False, CompletionType.FAILED),
+        ("boom", False, CompletionType.FAILED),
+    ],
+)
+def test_the_completion_type_is_that_of_the_table(
+    error: BaseException | str | None, cancelled: bool, completion: CompletionType
+) -> None:
+    """Success is NORMAL even if a cancel was asked for; what did not succeed and was to be cancelled is CANCELLED."""
+    token, told = CancellationToken(), Continuations()
+    if cancelled:
+        token.cancel("asked")
+    assert told.complete(error, "W1", token) is completion
+    assert told.completion is completion

@@ -114,8 +114,8 @@ class Continuations:
     ) -> CompletionType:
         """End the job and have every callback called; returns how it ended.
 
-        Without an *error* the end is NORMAL, whatever was asked of *token*; with one it is CANCELLED where the task
-        took its cancellation, else FAILED. Raises CompletedTwice.
+        Without an *error* the end is NORMAL, whatever was asked of *token*; with one it is CANCELLED where *token* is
+        cancelled, or the error is a Cancelled, else FAILED. Raises CompletedTwice.
         """
         completion = _completion_of(error, token)
         message = message_of(error) if isinstance(error, BaseException) else error
@@ -151,9 +151,8 @@ class Continuations:
 def _completion_of(error: BaseException | str | None, token: CancellationToken | None) -> CompletionType:
     if error is None:
         return CompletionType.NORMAL
-    if isinstance(error, Cancelled):
-        return CompletionType.CANCELLED
-    if isinstance(error, asyncio.CancelledError) and token is not None and token.cancelled:
+    # As in the table: what was to be cancelled and did not succeed is cancelled, whatever it ended with.
+    if isinstance(error, Cancelled) or (token is not None and token.cancelled):
         return CompletionType.CANCELLED
     return CompletionType.FAILED
 

@@ -60,7 +60,6 @@ EVENTS: Final[dict[str, str]] = {
     "schedule.fired": "a recurring schedule was due: its revisions were enqueued, missed times counted",
     "schedule.broken": "a schedule's cron expression or time zone cannot be read; told once",
     "cancel.relayed": "a worker was told to cancel its revision",
-    "schedule.fired": "scheduled revisions became due",
     "heal.unparked": "revisions that were parked with no reason were freed: a bug healed",
     "heal.failed": "a healing round failed; the next one tries again",
     "queue.pruned": "old finished revisions and logs were deleted",

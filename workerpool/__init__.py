@@ -16,34 +16,50 @@ tests, ``config`` the settings, ``logs`` the log. A handler module needs ``handl
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from workerpool.core.errors import Cancelled, Fail, Retry, Snooze
-from workerpool.core.retry import Backoff
-from workerpool.handlers.registry import handler
-from workerpool.job.continuations import CompletionType, Continuations, JobState
-from workerpool.job.job import Job
-from workerpool.job.result import TaskResult
-from workerpool.job.token import CancellationToken
-from workerpool.job.worker_job import Worker, WorkerJob, WorkerTask
-
 if TYPE_CHECKING:
     from workerpool.client import CannotEnqueue, Client, NewRevision
+    from workerpool.core.errors import Cancelled, Fail, Retry, Snooze
+    from workerpool.core.retry import Backoff
+    from workerpool.handlers.registry import handler
+    from workerpool.job.continuations import CompletionType, Continuations, JobState
+    from workerpool.job.job import Job
+    from workerpool.job.result import TaskResult
+    from workerpool.job.token import CancellationToken
+    from workerpool.job.worker_job import Worker, WorkerJob, WorkerTask
     from workerpool.pool import Pool, PoolFailed
 
-#: Imported when somebody asks for it: a manager or a handler has no use for the database driver and the settings.
-_LATER = {
-    "CannotEnqueue": "workerpool.client",
-    "Client": "workerpool.client",
-    "NewRevision": "workerpool.client",
-    "Pool": "workerpool.pool",
-    "PoolFailed": "workerpool.pool",
+#: Where each name is. They are imported when somebody asks for them: a manager or a handler has no use for the database
+#: driver, and a test run that only has the pytest plugin installed has no use for any of them.
+_HOMES = {
+    "Backoff": "core.retry",
+    "CancellationToken": "job.token",
+    "Cancelled": "core.errors",
+    "CannotEnqueue": "client",
+    "Client": "client",
+    "CompletionType": "job.continuations",
+    "Continuations": "job.continuations",
+    "Fail": "core.errors",
+    "Job": "job.job",
+    "JobState": "job.continuations",
+    "NewRevision": "client",
+    "Pool": "pool",
+    "PoolFailed": "pool",
+    "Retry": "core.errors",
+    "Snooze": "core.errors",
+    "TaskResult": "job.result",
+    "Worker": "job.worker_job",
+    "WorkerJob": "job.worker_job",
+    "WorkerTask": "job.worker_job",
+    "handler": "handlers.registry",
 }
 
 
 def __getattr__(name: str) -> Any:
-    """Import one of the names that come later."""
-    if name in _LATER:
-        return getattr(importlib.import_module(_LATER[name]), name)
-    raise AttributeError(f"module 'workerpool' has no attribute {name!r}")
+    """Import one of the public names."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'workerpool' has no attribute {name!r}")
+    value = globals()[name] = getattr(importlib.import_module(f"workerpool.{_HOMES[name]}"), name)
+    return value
 
 
 __all__ = [

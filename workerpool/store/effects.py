@@ -192,6 +192,10 @@ class Effects:
                 return
             self._give_back()
 
+    def close(self) -> None:
+        """Close the connection; what was not committed is rolled back."""
+        self._drop()
+
     def _give_back(self) -> None:
         """Forget what a handler set in the session; the next attempt finds it as new."""
         connection = self._connection

@@ -121,6 +121,12 @@ class Performer:
         except (CommitRefused, LineLost) as error:
             return self._failure(claim, tries, token, error)
 
+    def close(self) -> None:
+        """Close the event loop of the ``async def`` handlers."""
+        if self._runner is not None:
+            self._runner.close()
+            self._runner = None
+
     def _finish_output(self) -> None:
         job, self.job = self.job, None
         if job is not None:

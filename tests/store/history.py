@@ -19,14 +19,17 @@ ALTER TABLE workerpool.revisions ADD COLUMN ver integer NOT NULL DEFAULT 1;
 CREATE TABLE workerpool.revision_history (
     hid bigint GENERATED ALWAYS AS IDENTITY, revision_id bigint, item_key text, ver integer,
     old_status text, new_status text, attempt integer, crash_count integer, claim_token uuid,
-    worker_id text, number integer, xid xid8 DEFAULT pg_current_xact_id(), at timestamptz DEFAULT clock_timestamp());
+    worker_id text, number integer, asked boolean,
+    xid xid8 DEFAULT pg_current_xact_id(), at timestamptz DEFAULT clock_timestamp());
 CREATE FUNCTION workerpool.count_change() RETURNS trigger LANGUAGE plpgsql AS
     'BEGIN NEW.ver := OLD.ver + 1; RETURN NEW; END';
 CREATE FUNCTION workerpool.record_change() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
     INSERT INTO workerpool.revision_history
-        (revision_id, item_key, ver, old_status, new_status, attempt, crash_count, claim_token, worker_id, number)
+        (revision_id, item_key, ver, old_status, new_status, attempt, crash_count, claim_token, worker_id, number,
+         asked)
     VALUES (NEW.id, NEW.item_key, NEW.ver, CASE TG_OP WHEN 'UPDATE' THEN OLD.status END, NEW.status, NEW.attempt,
-            NEW.crash_count, NEW.claim_token, NEW.worker_id, NEW.revision_number);
+            NEW.crash_count, NEW.claim_token, NEW.worker_id, NEW.revision_number,
+            NEW.cancel_requested_at IS NOT NULL);
     RETURN NULL; END $$;
 CREATE TRIGGER zz_count BEFORE UPDATE ON workerpool.revisions FOR EACH ROW EXECUTE FUNCTION workerpool.count_change();
 CREATE TRIGGER zz_record AFTER INSERT OR UPDATE ON workerpool.revisions
@@ -57,7 +60,10 @@ LEGAL = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One change of one revision, as the trigger saw it; ``at`` in seconds of the database's clock."""
+    """One change of one revision, as the trigger saw it; ``at`` in seconds of the database's clock.
+
+    ``asked``: somebody wants it cancelled.
+    """
 
     revision: int
     item: str
@@ -69,6 +75,7 @@ class Change:
     token: str | None
     number: int | None
     at: float
+    asked: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +97,15 @@ class Settled:
     written: bool | None
 
 
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What somebody who wanted a revision cancelled was told, and the end that they then saw, as in its row."""
+
+    revision: int
+    answer: str
+    seen: str
+
+
 def record(connection: psycopg.Connection) -> None:
     """Start recording."""
     connection.execute(RECORD)
@@ -99,13 +115,18 @@ def changes(connection: psycopg.Connection) -> list[Change]:
     """Return everything that was recorded."""
     rows = connection.execute(
         "SELECT revision_id, item_key, ver, old_status, new_status, attempt, crash_count, claim_token::text, number, "
-        "extract(epoch FROM at)::float8 FROM workerpool.revision_history ORDER BY revision_id, ver"
+        "extract(epoch FROM at)::float8, asked FROM workerpool.revision_history ORDER BY revision_id, ver"
     ).fetchall()
     return [Change(*row) for row in rows]
 
 
 def violations(
-    found: Iterable[Change], enqueued: Sequence[Enqueued] = (), settled: Sequence[Settled] = (), *, drained: bool = True
+    found: Iterable[Change],
+    enqueued: Sequence[Enqueued] = (),
+    settled: Sequence[Settled] = (),
+    cancels: Sequence[Told] = (),
+    *,
+    drained: bool = True,
 ) -> list[str]:
     """Return what the history should not hold, as sentences; *drained* says that all work should be done."""
     lives: dict[int, list[Change]] = defaultdict(list)
@@ -121,6 +142,7 @@ def violations(
     told += _order(items, enqueued)
     told += _nothing_lost(lives, enqueued, drained)
     told += _answers(lives, settled)
+    told += _cancels(lives, cancels)
     return told
 
 
@@ -141,6 +163,8 @@ def _life(life: list[Change]) -> Iterable[str]:
             yield f"{who}: illegal change from {change.before} to {change.after}"
         if before is None:
             continue
+        if before.asked and (change.before, change.after) in {("processing", "failed"), ("processing", "pending")}:
+            yield f"{who}: was asked to cancel, and is {change.after}"
         yield from (f"{who}: {said}" for said in _counts(before, change))
         if change.before != "processing" and change.after == "processing":
             if change.token is None or change.token in tokens:
@@ -161,6 +185,8 @@ def _counts(before: Change, change: Change) -> Iterable[str]:
             allowed = {(0, 0), (0, 1), (-1, 0)}
         case ("processing", "failed"):
             allowed = {(0, 0), (0, 1)}
+        case ("processing", "cancelled"):  # of an attempt that crashed, or had not begun
+            allowed = {(0, 0), (0, 1), (-1, 0)}
         case _:
             allowed = {(0, 0)}
     if (attempts, crashes) not in allowed:
@@ -234,3 +260,13 @@ def _answers(lives: dict[int, list[Change]], settled: Sequence[Settled]) -> Iter
             yield f"revision {each.revision}: {each.verdict} was acknowledged and written {ends} times"
         if each.written is False and ends and after != "pending":  # a rescue writes 'pending' with the same token
             yield f"revision {each.revision}: {each.verdict} was refused and written"
+
+
+def _cancels(lives: dict[int, list[Change]], cancels: Sequence[Told]) -> Iterable[str]:
+    """Whoever cancels is told the truth: there is one end, it is the one that they saw, and it fits the answer."""
+    fits = {"cancelled": {"cancelled"}, "asked": {"cancelled", "completed"}, "ended": ENDS}
+    for each in cancels:
+        ends = [change.after for change in lives.get(each.revision, []) if change.before not in ENDS]
+        ends = [after for after in ends if after in ENDS]
+        if ends != [each.seen] or each.seen not in fits[each.answer]:
+            yield f"revision {each.revision}: its canceller was told {each.answer}, saw {each.seen}; it ended {ends}"

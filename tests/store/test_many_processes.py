@@ -21,7 +21,7 @@ import pytest
 from tests.conftest import Databases
 from tests.store import history
 from tests.store.driving import Session
-from tests.store.history import Change, Enqueued, Settled, violations
+from tests.store.history import Change, Enqueued, Settled, Told, violations
 from tests.store.racer import LEASE
 from workerpool.core.outcome import Outcome
 
@@ -234,6 +234,10 @@ def test_checker_finds_nothing_in_a_good_history() -> None:
         (lambda: (GOOD, CLIENTS, [Settled(1, "wrong", "completed", True)]), "was acknowledged and written 0 times"),
         (lambda: (GOOD, CLIENTS, [Settled(1, "1.2", "completed", False)]), "was refused and written"),
         (lambda: (GOOD, CLIENTS, [Settled(1, "1.2", "failed", True)]), "was acknowledged and written 0 times"),
+        (lambda: (changed(4, 3, asked=True), [], []), "was asked to cancel, and is failed"),
+        (lambda: (GOOD, [], [], [Told(1, "cancelled", "completed")]), "its canceller was told cancelled"),
+        (lambda: (GOOD, [], [], [Told(4, "asked", "failed")]), "its canceller was told asked"),
+        (lambda: (GOOD, [], [], [Told(3, "ended", "completed")]), "saw completed; it ended ['cancelled']"),
     ],
 )
 def test_checker_finds_each_violation(

@@ -28,10 +28,12 @@ def bury(death: Death, line: Line, max_crashes: int) -> None:
     """Settle everything that the dead process held, and mark it gone. Raises LineLost; doing it again is harmless."""
     rows = line.call("held_by", worker=death.worker_id, manager=None)
     outcomes = [_judge(death, row, max_crashes) for row in rows]
+    written: frozenset[int] = frozenset()
     for start in range(0, len(outcomes), 60):
-        line.settle(outcomes[start : start + 60])
+        written |= line.settle(outcomes[start : start + 60])
     for each in outcomes:
-        if each.verdict != "released":
+        # (one that was not written had ended already: its worker was killed while the server committed its outcome)
+        if each.verdict != "released" and each.revision_id in written:
             log.warning(
                 EVENT_OF.get(each.kind or "", "revision.limited" if each.kind == "error" else "revision.crashed"),
                 revision_id=each.revision_id,

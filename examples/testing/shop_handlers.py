@@ -28,7 +28,7 @@ def ship(job: Job) -> TaskResult:
     if not address:
         raise Fail("the order has no address")
     try:
-        label = carrier.label(job.item_key, job.idempotency_key)
+        label = carrier.label(job.item_key, key=f"ship-{job.id}")
     except ConnectionError as error:
         raise Retry(after=timedelta(minutes=1), reason=str(error)) from error
     made = Path(f"label-{job.id}.txt")

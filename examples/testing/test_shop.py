@@ -20,7 +20,7 @@ def test_an_order_is_shipped_and_its_customer_told(workerpool_queue: Queue) -> N
     workerpool_queue.client.enqueue("order/1", {"address": "Elm Street 1"}, handler="ship")
     shipped, told = workerpool_queue.drain(raising=True)
     assert shipped.result["summary"] == "shipped to Elm Street 1"
-    assert Path(shipped.result["artifacts"][0]).read_bytes() == f"order/1 {shipped.id}:1".encode()
+    assert Path(shipped.result["artifacts"][0]).read_bytes() == f"order/1 ship-{shipped.id}".encode()
     assert (told.item_key, told.status) == ("mail/Elm Street 1", "completed")
 
 

@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 
 from workerpool.core.errors import OutputLimitExceeded, message_of
-from workerpool.core.plan import Stage
+from workerpool.core.plan import Stage, Why
 from workerpool.core.sizes import format_beside
 from workerpool.link.board import Board, Record
 from workerpool.manager import memory
@@ -110,6 +110,23 @@ def test_only_the_attempt_that_was_beyond_its_limit_is_charged(next_one: int | N
     end = slot.end_of(-9, board)
     assert (end.reason, end.planned) == (reason, reason == "recycled")
     assert "it printed too much" in end.message
+
+
+@pytest.mark.parametrize("why", ["timeout", "cancel"])
+@pytest.mark.parametrize("next_one", [7, 8, None])
+def test_only_the_attempt_that_was_judged_is_ended(next_one: int | None, why: Why) -> None:
+    """A next attempt that begins between the look and the kill has neither timed out nor been cancelled."""
+    board, token = Board.create(), uuid4().bytes
+    record, slot = Record(board, 0), Slot(ChildSpec("W1", Stage.WORKER, (), board_slot=0))
+    record.begin(7, token, 0.0, 9.0, 1, 3)
+    slot.judge(board)
+    record.end(completed=True)
+    if next_one is not None:
+        record.begin(next_one, token, 0.0, 9.0, 1, 3)
+    slot.condemn(why)
+    end = slot.end_of(-9, board)
+    assert end.reason == (why if next_one == 7 else "recycled")
+    assert end.planned == (why == "cancel" or next_one != 7)
 
 
 def test_what_is_written_past_python_is_counted_for_each_attempt() -> None:

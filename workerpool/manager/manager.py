@@ -102,7 +102,7 @@ class Manager:
                     slot.process.abort()
             case Kill(name, why):
                 slot = self.slots[name]
-                slot.killed = why
+                slot.condemn(why)
                 if why == "stop" and slot.spec.stage != Stage.CHECK:
                     self._note(EXIT_INCOMPLETE)
                 log.warning("child.killed", child=name, why=why)

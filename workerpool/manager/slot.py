@@ -23,6 +23,14 @@ from workerpool.manager.spec import ChildSpec, PoolSpec
 
 EXIT_BOOT, EXIT_HANDLERS, EXIT_ABORTED, EXIT_DAMAGED, EXIT_GAVE_UP, EXIT_CONFIG = 3, 4, 5, 71, 75, 78
 
+#: Why a process is killed for what its attempt does, and what is said of that attempt.
+KILLED_FOR: dict[Why, str] = {
+    "timeout": "it took longer than its time limit, and its worker was killed",
+    "cancel": "it did not end within the cancel grace, and its worker was killed",
+    "memory": "it used more memory than its limit, and its worker was killed",
+    "output": "it printed more than its limit, and its worker was killed",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class End:
@@ -71,6 +79,8 @@ class Slot:
         self._stopped_since: float | None = None
         self._memory = MemoryWatch()
         self._excess: Excess | None = None
+        self._judged: Running | None = None
+        self._condemned: tuple[int, UUID] | None = None
 
     @property
     def name(self) -> str:
@@ -88,12 +98,11 @@ class Slot:
         stopped_for = 0.0
         if self.process is not None:
             stopped_for = self._stopped_for(self.process.pid, now)
-            if self.spec.board_slot is not None:
-                running = board.running(self.spec.board_slot)
-                if running is not None:
-                    deadline = running.deadline
-                    cancelled_at = board.cancel_asked(self.spec.board_slot, running) or None
-                    beyond = self._beyond(running, now)
+            running = self.judge(board)
+            if running is not None and self.spec.board_slot is not None:
+                deadline = running.deadline
+                cancelled_at = board.cancel_asked(self.spec.board_slot, running) or None
+                beyond = self._beyond(running, now)
         return Child(
             self.name,
             self.spec.stage,
@@ -109,6 +118,16 @@ class Slot:
             cancelled_at,
             beyond,
         )
+
+    def judge(self, board: Board) -> Running | None:
+        """Return the attempt that runs here: the one that a kill, if the plan wants one, is for."""
+        self._judged = board.running(self.spec.board_slot) if self.spec.board_slot is not None else None
+        return self._judged
+
+    def condemn(self, why: Why) -> None:
+        """Note that the process is killed, for the attempt that was judged: another may have begun since."""
+        self.killed = why
+        self._condemned = self._judged.identity if self._judged is not None else None
 
     def exceed(self, why: Why, running: Running, message: str) -> None:
         """Note that this attempt is beyond a limit; the first one noted is the one that is told."""
@@ -147,16 +166,8 @@ class Slot:
         if not self.is_worker:
             return self._end_of_service(status)
         running = board.running(self.spec.board_slot) if self.spec.board_slot is not None else None
-        if self.killed == "timeout":
-            return End("timeout", "it took longer than its time limit, and its worker was killed", running, False)
-        if self.killed in {"memory", "output"} and self._excess is not None:
-            told = self._excess.message
-            if running is not None and running.identity == self._excess.attempt:
-                return End(self.killed, told, running, False)
-            # Its attempt ended in the moment of the kill: the next one has done nothing.
-            return End("recycled", f"its worker was killed for the attempt before: {told}", running, True)
-        if self.killed == "cancel":
-            return End("cancel", "it did not end within the cancel grace, and its worker was killed", running, True)
+        if self.killed in KILLED_FOR:
+            return self._end_for_attempt(self.killed, running)
         if self.killed == "stop" or (self.asked and running is None):
             return End("stop", "the pool was stopped", running, True)
         if status == EXIT_ABORTED and (self.aborted or self.leaving == "stop"):
@@ -166,6 +177,15 @@ class Slot:
         if status == 0 and running is None and self.state == "ready":
             return End("recycled", "the worker was replaced as planned", None, True)
         return End("crash", describe(status, self.killed, running), running, False)
+
+    def _end_for_attempt(self, why: Why, running: Running | None) -> End:
+        told, attempt = KILLED_FOR[why], self._condemned
+        if why in {"memory", "output"} and self._excess is not None:
+            told, attempt = self._excess.message, self._excess.attempt
+        if running is not None and running.identity == attempt:
+            return End(why, told, running, why == "cancel")
+        # Its attempt ended in the moment of the kill: the next one has done nothing.
+        return End("recycled", f"its worker was killed for the attempt before: {told}", running, True)
 
     def _end_of_service(self, status: int) -> End:
         ended = _signal_name(status) if status < 0 else f"exit status {status}"

@@ -15,7 +15,7 @@ from tests.conftest import Databases
 # Deleting a few rows is ten times as quick as truncating tables with all their indexes.
 EMPTY = """
 DELETE FROM workerpool.execution_log; DELETE FROM workerpool.revisions; DELETE FROM workerpool.items;
-DELETE FROM workerpool.workers; ALTER TABLE workerpool.revisions ALTER COLUMN id RESTART
+DELETE FROM workerpool.workers; DELETE FROM workerpool.pauses; ALTER TABLE workerpool.revisions ALTER COLUMN id RESTART
 """
 
 

@@ -209,6 +209,7 @@ def _worker(settings: config.Settings, wiring: Wiring, number: int) -> ChildSpec
                 command=settings.command,
                 commands=str(settings.commands) if settings.commands else None,
                 poll_interval=settings.poll_interval.total_seconds(),
+                pause_poll_interval=settings.pause_poll_interval.total_seconds(),
                 lease=settings.lease.total_seconds(),
                 timeout=settings.timeout.total_seconds(),
                 cancel_grace=settings.cancel_grace.total_seconds(),

@@ -37,6 +37,7 @@ class WorkerBrief:
     log_level: str
     log_format: str
     log_file: str | None
+    pause_poll_interval: float = 5.0
 
     @property
     def worker_id(self) -> str:

@@ -62,7 +62,7 @@ class Answer:
     """What a turn did.
 
     The outcomes written, the revisions claimed, and whether more may be there (``claimed``, ``empty``,
-    ``contended``).
+    ``contended``, ``paused``).
     """
 
     settled: frozenset[int]
@@ -227,7 +227,7 @@ def answer_of(rows: Sequence[TupleRow]) -> Answer:
     """Sort the rows of a turn into what was settled and what was claimed."""
     settled = frozenset(row[1] for row in rows if row[0] == "settled")
     claims = tuple(tuple(row[1:]) for row in rows if row[0] == "claimed")
-    return Answer(settled, claims, rows[-1][0] if rows and rows[-1][0] in {"empty", "contended"} else "claimed")
+    return Answer(settled, claims, rows[-1][0] if rows and rows[-1][0] in {"empty", "contended", "paused"} else "claimed")
 
 
 def claim_of(row: tuple[Any, ...], token: UUID, now: float) -> Claim:

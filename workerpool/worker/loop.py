@@ -108,7 +108,9 @@ class Loop:
         if self._hand.held or self._hand.done:
             self._contended = 0
         elif state == "contended":
-            self._pause()
+            self._back_off()
+        elif state == "paused":
+            self._sleep(self._brief.pause_poll_interval)
         elif state == "empty":
             self._starve()
 
@@ -251,7 +253,7 @@ class Loop:
         self._hungry = state == "idle"
         presence.say(self._line, self._brief, state)
 
-    def _pause(self) -> None:
+    def _back_off(self) -> None:
         """Others are at the same rows: come back within milliseconds, then less and less often."""
         self._contended += 1
         self._sleep(min(LONGEST_PAUSE, 0.002 * 2 ** min(self._contended, 10)))

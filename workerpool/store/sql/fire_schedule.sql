@@ -1,11 +1,12 @@
--- fire_schedule: enqueue the times of a schedule and say when it is due next, unless another host was first.
+-- fire_schedule: enqueue the times of a schedule and say when it is due next, unless another host was first or the pool is paused (R12).
 -- Parameters: name text, was, next timestamptz (as read, and new), times timestamptz[]. Locks: its row.
 -- One row: whether it was ours, and the revisions. Behind the comparison stands the dedupe key of each time.
-WITH moved AS (
+WITH guard AS MATERIALIZED (SELECT {schema}.may_work() AS open
+), moved AS (
     UPDATE {schema}.schedules s
     SET next_run = %(next)s::timestamptz,
         last_run = coalesce((SELECT max(t) FROM unnest(%(times)s::timestamptz[]) AS t), s.last_run)
-    WHERE s.name = %(name)s AND s.next_run IS NOT DISTINCT FROM %(was)s::timestamptz
+    WHERE (SELECT g.open FROM guard g) AND s.name = %(name)s AND s.next_run IS NOT DISTINCT FROM %(was)s::timestamptz
     RETURNING s.name, s.item_key, s.handler, s.payload, s.priority
 ), added AS (
     INSERT INTO {schema}.revisions (item_key, handler, payload, priority, dedupe_key, metadata)

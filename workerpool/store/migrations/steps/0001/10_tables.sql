@@ -142,10 +142,10 @@ CREATE TABLE {schema}.workers (
 CREATE TABLE {schema}.pauses (
     id           bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     scope        text        NOT NULL DEFAULT 'all'
-                 CHECK (scope = 'all' OR scope ~ '^(handler|host):.+$'),
-    mode         text        NOT NULL CHECK (mode IN ('drain', 'quiesce')),
-    reason       text        NOT NULL CHECK (length(btrim(reason)) > 0),
-    actor        text        NOT NULL CHECK (length(actor) > 0),
+                 CONSTRAINT scope_is_all_or_handler_or_host CHECK (scope = 'all' OR scope ~ '^(handler|host):.+$'),
+    mode         text        NOT NULL CONSTRAINT mode_is_drain_or_quiesce CHECK (mode IN ('drain', 'quiesce')),
+    reason       text        NOT NULL CONSTRAINT reason_is_not_empty CHECK (length(btrim(reason)) > 0),
+    actor        text        NOT NULL CONSTRAINT actor_is_not_empty CHECK (length(actor) > 0),
     holder       text        NOT NULL,
     requested_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     until        timestamptz,
@@ -161,6 +161,7 @@ CREATE TABLE {schema}.pause_state (
     requested_at timestamptz,
     updated_at   timestamptz NOT NULL DEFAULT clock_timestamp(),
     version      bigint      NOT NULL DEFAULT 0,
+    scopes       text[]      NOT NULL DEFAULT '{}',
     CHECK (NOT paused OR (mode IS NOT NULL AND reason IS NOT NULL AND actor IS NOT NULL))
 );
 INSERT INTO {schema}.pause_state DEFAULT VALUES;

@@ -4,7 +4,7 @@
 -- Arguments: those of settle, all arrays empty to claim only; the worker's name with its generation; the token made by the worker
 --   for this claim; the handlers it has, and of each how many may run at once on all hosts (null: no limit); how many revisions it would finish soon; how many workers share the queue; the length of
 --   the lease.
--- Locks, in this order: those of settle (waits, bounded by lock_timeout); limited handlers (try), candidate rows (SKIP LOCKED), item
+-- Locks, in this order: those of settle (waits, bounded by lock_timeout); the pause, shared (try); limited handlers (try), candidate rows (SKIP LOCKED), item
 --   locks (try): the claim waits for nobody (R8).
 -- Answers a row 'settled' for each outcome written, then one row for each revision claimed ('claimed'), or one row that says
 --   'empty' (go idle) or 'contended' (try again soon).
@@ -39,6 +39,8 @@ DECLARE
     heads      bigint[];
     blocked    bigint[];
     chosen     bigint[] := '{}';
+    paused     boolean := true;           -- or about to be
+    scopes     text[];                    -- the handlers and hosts that are paused beside
     rooms      integer[];                 -- of each handler how many more may run; null where none has a limit
 BEGIN
     IF current_setting('transaction_isolation') <> 'read committed' THEN
@@ -54,7 +56,20 @@ BEGIN
             RETURN NEXT;
         END LOOP;
     END IF;
-    -- The pause guard (R12) has its place here, between the item locks and the rows.
+    -- The pause guard (R12), between the item locks and the rows; what it says holds to the end of this transaction.
+    IF pg_try_advisory_xact_lock_shared({schema}.pause_lock()) THEN
+        SELECT s.paused, s.scopes INTO paused, scopes FROM {schema}.pause_state s;   -- newer than the lock
+        IF scopes <> '{}' THEN
+            paused := paused OR 'host:' || split_part(the_worker, '/', 1) = ANY (scopes);
+            SELECT coalesce(array_agg(u.name), '{}'), coalesce(array_agg(u.most), '{}') INTO the_handlers, limits
+            FROM unnest(the_handlers, limits) AS u (name, most) WHERE 'handler:' || u.name <> ALL (scopes);
+            paused := paused OR the_handlers = '{}';
+        END IF;
+    END IF;
+    IF paused THEN
+        limits := '{}';
+        page := 0;   -- no row is looked at
+    END IF;
     IF array_remove(limits, NULL) <> '{}' THEN
         found := ARRAY(SELECT h.place FROM unnest(the_handlers, limits) WITH ORDINALITY AS h (name, most, place)
                        WHERE h.most IS NULL OR pg_try_advisory_xact_lock({schema}.handler_lock(h.name)));
@@ -172,7 +187,7 @@ BEGIN
     END IF;
     IF seen = 0 THEN
         id := NULL;
-        answer := CASE WHEN refused OR NOT exhausted OR EXISTS (
+        answer := CASE WHEN paused THEN 'paused' WHEN refused OR NOT exhausted OR EXISTS (
                            SELECT 1 FROM unnest(the_handlers) AS h (name), LATERAL (
                                SELECT 1 FROM {schema}.revisions p
                                WHERE p.handler = h.name AND p.status = 'pending' AND p.parked IS NULL LIMIT 1) c)

@@ -50,6 +50,11 @@ BEGIN
     PERFORM pg_advisory_xact_lock(k.key)
     FROM (SELECT DISTINCT {schema}.item_lock(r.item_key) AS key FROM {schema}.revisions r WHERE r.id = ANY (ids) ORDER BY 1) k;
     GET DIAGNOSTICS items = ROW_COUNT;
+    settled := '{}';
+    successors := '{}';
+    IF only_expired AND NOT {schema}.may_work() THEN
+        RETURN;   -- in a pause nothing is rescued
+    END IF;
     instant := clock_timestamp();
     -- The fence is the token, and a lease: a row has one exactly while it is processing (a table check). Asking for the status instead
     -- lets the planner walk all processing rows for each outcome.
@@ -148,6 +153,9 @@ DECLARE
 BEGIN
     item_keys := ARRAY(SELECT DISTINCT r.item_key::text FROM {schema}.revisions r WHERE r.id = ANY (ids));
     PERFORM {schema}.lock_items(item_keys);
+    IF verdict = 'failed' AND NOT {schema}.may_work() THEN
+        RETURN '{}';   -- nobody asked for this: it can wait until the resume
+    END IF;
     instant := clock_timestamp();
     WITH written AS (
         UPDATE {schema}.revisions r
@@ -198,7 +206,7 @@ BEGIN
     healed := {schema}.parked_heads(coalesce(looked, '{}'));
     stranded := ARRAY(SELECT r.item_key FROM {schema}.revisions r WHERE r.id = ANY (healed) LIMIT 128);
     healed := '{}';
-    IF cardinality(stranded) > 0 THEN
+    IF cardinality(stranded) > 0 AND {schema}.may_work() THEN
         stranded := ARRAY(SELECT s FROM unnest(stranded) s WHERE pg_try_advisory_xact_lock({schema}.item_lock(s)));
         healed := {schema}.parked_heads(stranded);
         PERFORM {schema}.unpark(healed);

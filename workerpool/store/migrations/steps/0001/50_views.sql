@@ -48,18 +48,41 @@ WHERE (r.status = 'processing' AND r.lease_expires_at < clock_timestamp())
    OR (r.status = 'pending' AND r.parked IS NULL AND r.created_at < clock_timestamp() - interval '10 seconds'
        AND NOT EXISTS (SELECT 1 FROM {schema}.workers w WHERE w.is_active AND r.handler = ANY (w.handlers)));
 
+-- What runs now, and whether it stays at a checkpoint for the pause that is in force. A row of a dead host is lost, until it is rescued.
+CREATE VIEW {schema}.running_revisions AS
+SELECT r.id, r.item_key::text, r.handler::text, r.worker_id, r.attempt::integer, r.current_step, r.started_at,
+       r.lease_expires_at < clock_timestamp() AS stale,
+       coalesce(w.state = 'paused' AND w.current_revision_id = r.id AND w.pause_version = s.version, false) AS held,
+       r.lease_expires_at < clock_timestamp()
+           AND coalesce(w.state = 'gone' OR w.last_heartbeat < clock_timestamp() - interval '5 minutes', true) AS lost
+FROM {schema}.revisions r CROSS JOIN {schema}.pause_state s LEFT JOIN {schema}.workers w ON w.id = r.worker_id
+WHERE r.status = 'processing';
+
 CREATE VIEW {schema}.active_counts AS
 SELECT 'orchestrator' AS kind, count(*) AS active FROM {schema}.work_tokens t
 WHERE t.kind = 'orchestrator' AND t.expires_at > clock_timestamp()
 UNION ALL
 SELECT 'background_worker',
        (SELECT count(*) FROM {schema}.work_tokens t WHERE t.kind = 'background_worker' AND t.expires_at > clock_timestamp())
-       + (SELECT count(DISTINCT r.worker_id) FROM {schema}.revisions r WHERE r.status = 'processing');
+       + (SELECT count(DISTINCT r.worker_id) FROM {schema}.running_revisions r WHERE NOT r.held AND NOT r.lost);
 
-CREATE VIEW {schema}.safe_state AS
-SELECT s.paused, s.version, running.n AS running, held.n AS held, tokens.n AS active_tokens,
-       s.paused AND running.n = 0 AND tokens.n = 0 AS is_safe
+-- The figures of a pause.
+CREATE VIEW {schema}.pause_metrics AS
+SELECT s.paused, s.mode, s.reason, s.actor, s.version, s.scopes,
+       CASE WHEN s.paused THEN extract(epoch FROM clock_timestamp() - s.requested_at)::double precision END AS paused_seconds,
+       q.queued, r.running, r.stale_running, r.held, r.running = 0 AS is_drained
 FROM {schema}.pause_state s,
-     LATERAL (SELECT count(*) AS n FROM {schema}.revisions r WHERE r.status = 'processing') running,
-     LATERAL (SELECT count(*) AS n FROM {schema}.workers w WHERE w.state = 'paused' AND w.current_revision_id IS NOT NULL) held,
-     LATERAL (SELECT count(*) AS n FROM {schema}.work_tokens t WHERE t.expires_at > clock_timestamp()) tokens;
+     LATERAL (SELECT count(*) AS queued FROM {schema}.revisions p WHERE p.status = 'pending') q,
+     LATERAL (SELECT count(*) AS running, count(*) FILTER (WHERE x.stale) AS stale_running, count(*) FILTER (WHERE x.held) AS held
+              FROM {schema}.running_revisions x) r;
+
+-- Whether one may do something disruptive (R15): paused, seen by every living worker, nothing runs outside a hold, no token is active.
+CREATE VIEW {schema}.safe_state AS
+SELECT s.paused, s.version, r.running, r.held, t.active_tokens, w.unaware,
+       s.paused AND r.running = 0 AND t.active_tokens = 0 AND w.unaware = 0 AS is_safe
+FROM {schema}.pause_state s,
+     LATERAL (SELECT count(*) FILTER (WHERE NOT x.held AND NOT x.lost) AS running, count(*) FILTER (WHERE x.held) AS held
+              FROM {schema}.running_revisions x) r,
+     LATERAL (SELECT count(*) AS active_tokens FROM {schema}.work_tokens k WHERE k.expires_at > clock_timestamp()) t,
+     LATERAL (SELECT count(*) AS unaware FROM {schema}.workers k
+              WHERE k.is_active AND k.last_heartbeat > clock_timestamp() - interval '5 minutes' AND k.pause_version < s.version) w;

@@ -94,11 +94,12 @@ COMMENT ON COLUMN {schema}.pause_state.reason IS 'Why.';
 COMMENT ON COLUMN {schema}.pause_state.actor IS 'Who asked for it.';
 COMMENT ON COLUMN {schema}.pause_state.requested_at IS 'When.';
 COMMENT ON COLUMN {schema}.pause_state.updated_at IS 'When this row last changed.';
-COMMENT ON COLUMN {schema}.pause_state.version IS 'Rises with each change; workers say which one they have seen.';
+COMMENT ON COLUMN {schema}.pause_state.version IS 'Rises with each change of any pause; workers say which one they have seen.';
+COMMENT ON COLUMN {schema}.pause_state.scopes IS 'The handlers and hosts that are paused beside, as handler:NAME and host:NAME.';
 
 COMMENT ON TABLE {schema}.control_events IS 'What operators did: append only.';
 COMMENT ON COLUMN {schema}.control_events.id IS 'Their order.';
-COMMENT ON COLUMN {schema}.control_events.control IS 'What was acted on: revision, item, pause and so on.';
+COMMENT ON COLUMN {schema}.control_events.control IS 'What was acted on: revision, item or pool.';
 COMMENT ON COLUMN {schema}.control_events.action IS 'What was done.';
 COMMENT ON COLUMN {schema}.control_events.mode IS 'In which mode, where there are several.';
 COMMENT ON COLUMN {schema}.control_events.reason IS 'Why.';
@@ -196,12 +197,39 @@ COMMENT ON VIEW {schema}.active_counts IS 'How many tokens and workers are activ
 COMMENT ON COLUMN {schema}.active_counts.kind IS 'orchestrator or background_worker.';
 COMMENT ON COLUMN {schema}.active_counts.active IS 'How many.';
 
+COMMENT ON VIEW {schema}.running_revisions IS 'What is processing now.';
+COMMENT ON COLUMN {schema}.running_revisions.id IS 'Its number.';
+COMMENT ON COLUMN {schema}.running_revisions.item_key IS 'Its item.';
+COMMENT ON COLUMN {schema}.running_revisions.handler IS 'Its handler.';
+COMMENT ON COLUMN {schema}.running_revisions.worker_id IS 'Who has it.';
+COMMENT ON COLUMN {schema}.running_revisions.attempt IS 'Which attempt.';
+COMMENT ON COLUMN {schema}.running_revisions.current_step IS 'The step it said last.';
+COMMENT ON COLUMN {schema}.running_revisions.started_at IS 'When this attempt began.';
+COMMENT ON COLUMN {schema}.running_revisions.stale IS 'Whether its lease is over.';
+COMMENT ON COLUMN {schema}.running_revisions.held IS 'Whether it stays at a checkpoint, by the pause in force.';
+COMMENT ON COLUMN {schema}.running_revisions.lost IS 'Whether its host is dead: it does not run any more, and will be rescued.';
+
+COMMENT ON VIEW {schema}.pause_metrics IS 'One row: the figures of a pause.';
+COMMENT ON COLUMN {schema}.pause_metrics.paused IS 'Whether the pool is paused.';
+COMMENT ON COLUMN {schema}.pause_metrics.mode IS 'drain or quiesce.';
+COMMENT ON COLUMN {schema}.pause_metrics.reason IS 'Why.';
+COMMENT ON COLUMN {schema}.pause_metrics.actor IS 'Who asked for it.';
+COMMENT ON COLUMN {schema}.pause_metrics.version IS 'Rises with each change of any pause.';
+COMMENT ON COLUMN {schema}.pause_metrics.scopes IS 'Handlers and hosts that are paused beside.';
+COMMENT ON COLUMN {schema}.pause_metrics.paused_seconds IS 'For how long; null: it is not.';
+COMMENT ON COLUMN {schema}.pause_metrics.queued IS 'Pending revisions.';
+COMMENT ON COLUMN {schema}.pause_metrics.running IS 'Revisions that are processing, held ones too.';
+COMMENT ON COLUMN {schema}.pause_metrics.stale_running IS 'Of these, those whose lease is over.';
+COMMENT ON COLUMN {schema}.pause_metrics.held IS 'Of these, those at a checkpoint.';
+COMMENT ON COLUMN {schema}.pause_metrics.is_drained IS 'Whether none is processing.';
+
 COMMENT ON VIEW {schema}.safe_state IS 'One row: whether nothing runs and nothing will start.';
 COMMENT ON COLUMN {schema}.safe_state.paused IS 'Whether the pool is paused.';
 COMMENT ON COLUMN {schema}.safe_state.version IS 'Of that pause.';
-COMMENT ON COLUMN {schema}.safe_state.running IS 'Revisions that a worker has.';
-COMMENT ON COLUMN {schema}.safe_state.held IS 'Of these, held at a checkpoint.';
+COMMENT ON COLUMN {schema}.safe_state.running IS 'Revisions that a worker has and does not hold at a checkpoint.';
+COMMENT ON COLUMN {schema}.safe_state.held IS 'Revisions that are held at a checkpoint, by the pause in force.';
 COMMENT ON COLUMN {schema}.safe_state.active_tokens IS 'Work tokens in force.';
+COMMENT ON COLUMN {schema}.safe_state.unaware IS 'Living workers that have not yet seen this version.';
 COMMENT ON COLUMN {schema}.safe_state.is_safe IS 'Whether all is still, provably.';
 
 COMMENT ON FUNCTION {schema}.claim IS 'A turn with nothing to settle.';
@@ -232,3 +260,16 @@ COMMENT ON FUNCTION {schema}.halt IS 'Stops an item.';
 COMMENT ON FUNCTION {schema}.unhalt IS 'Lets an item go on.';
 COMMENT ON FUNCTION {schema}.purge IS 'Deletes an item with all its revisions.';
 COMMENT ON FUNCTION {schema}.then_enqueue IS 'An attempt says what is to follow it, fenced by its token.';
+
+COMMENT ON FUNCTION {schema}.pause_lock IS 'The key of the lock that a pause takes, and that claims share.';
+COMMENT ON FUNCTION {schema}.may_work IS 'Whether nothing is paused as a whole; if so, until this transaction ends.';
+COMMENT ON FUNCTION {schema}.take_pause_lock IS 'A trigger: a change of the pause waits for running claims, at most 5 s.';
+COMMENT ON FUNCTION {schema}.who IS 'Who changes something: workerpool.actor, else the database''s user.';
+COMMENT ON FUNCTION {schema}.pauses_changed IS 'A trigger: the record, the union and the news of a change of the pauses.';
+COMMENT ON FUNCTION {schema}.pause_by_hand IS 'A trigger: who writes pause_state has asked for a pause, or takes all away.';
+COMMENT ON FUNCTION {schema}.pause IS 'Asks for a pause, or changes what its holder asked for before.';
+COMMENT ON FUNCTION {schema}.resume IS 'Takes pauses away: a holder''s, or all.';
+COMMENT ON FUNCTION {schema}.lift_pauses IS 'Takes away the pauses whose time is over.';
+COMMENT ON FUNCTION {schema}.acknowledge_pause IS 'A worker has seen what is in force.';
+COMMENT ON FUNCTION {schema}.hold IS 'A worker stays at a checkpoint while a quiesce is in force.';
+COMMENT ON FUNCTION {schema}.go_on IS 'A worker leaves its hold, before it runs on.';

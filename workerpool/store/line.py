@@ -227,7 +227,8 @@ def answer_of(rows: Sequence[TupleRow]) -> Answer:
     """Sort the rows of a turn into what was settled and what was claimed."""
     settled = frozenset(row[1] for row in rows if row[0] == "settled")
     claims = tuple(tuple(row[1:]) for row in rows if row[0] == "claimed")
-    return Answer(settled, claims, rows[-1][0] if rows and rows[-1][0] in {"empty", "contended", "paused"} else "claimed")
+    state = rows[-1][0] if rows else "claimed"
+    return Answer(settled, claims, state if state in {"empty", "contended", "paused"} else "claimed")
 
 
 def claim_of(row: tuple[Any, ...], token: UUID, now: float) -> Claim:

@@ -5,6 +5,7 @@ Every process that comes from it carries a mark of its own in the environment; w
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -143,7 +144,9 @@ class Daemon:
     def others(self) -> list[int]:
         """The pids of every living process that came from this daemon, the manager aside."""
         manager = self.process.pid if self.process else 0
-        return [pid for pid in marked(MARK, self.mark) if pid != manager and not gone(pid)]
+        # (a process that shows a title of its own has overwritten the environment that the mark is read from)
+        found = {*marked(MARK, self.mark), *_working_in(self.folder)}
+        return [pid for pid in found if pid != manager and not gone(pid)]
 
     def child(self, name: str) -> int:
         """The pid of the process that was last started in the place `name` (W1, keeper …)."""
@@ -172,6 +175,9 @@ class Daemon:
             left = self.others()
             names = [_command_line(pid) for pid in left]
             sweep(MARK, self.mark)
+            for pid in left:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
             raise AssertionError(f"left behind by the daemon: {names}\n{self.tail()}") from None
         finally:
             if self._connection is not None:
@@ -272,6 +278,17 @@ class Daemon:
 def ids(rows: Sequence[dict[str, Any]]) -> list[int]:
     """The ids of some rows."""
     return [int(row["id"]) for row in rows]
+
+
+def _working_in(folder: Path) -> list[int]:
+    """The processes whose working directory is a folder, or in it."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):
+                if Path(os.readlink(entry / "cwd")).is_relative_to(folder):
+                    found.append(int(entry.name))
+    return found
 
 
 def _command_line(pid: int) -> str:

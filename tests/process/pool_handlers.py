@@ -39,6 +39,19 @@ def work(job: Job) -> dict[str, Any]:
     return {"attempt": job.attempt}
 
 
+@handler("steps", max_attempts=5)
+def steps(job: Job) -> dict[str, Any]:
+    """Take payload.steps steps of payload.seconds each, with a checkpoint after each."""
+    note("begin", job)
+    for number in range(job.payload["steps"]):
+        job.progress(100 * number / job.payload["steps"], f"step {number}")
+        time.sleep(job.payload.get("seconds", 0))
+        note("step", job, number)
+        job.checkpoint()
+    note("end", job)
+    return {"attempt": job.attempt}
+
+
 @handler("stubborn")
 def stubborn(job: Job) -> None:
     """Ignore everything that can be ignored."""

@@ -88,16 +88,15 @@ def test_a_paused_claim_touches_no_row(worker: Session, operator: Session) -> No
 
 
 def test_what_runs_may_settle_and_its_successor_waits(worker: Session, operator: Session) -> None:
-    """A drain: the outcome is written, the next of the item is left for the resume."""
+    """A drain: the outcome is written, the next of the item, parked behind it, is freed and left for the resume."""
     worker.insert("a", "a")
     held = worker.turn()
+    assert worker.turn() == []
+    assert worker.rows()[2] == ("pending", "behind")
     pause(operator)
     assert worker.turn(*map(done, held)) == []
     assert (worker.settled, worker.answer) == ({held[0].id}, "paused")
-    assert worker.sql("SELECT status::text, parked::text FROM {schema}.revisions ORDER BY id") == [
-        ("completed", None),
-        ("pending", None),
-    ]
+    assert worker.rows() == {1: ("completed", None), 2: ("pending", None)}
     resume(operator)
     assert [each.id for each in worker.turn()] == [2]
 

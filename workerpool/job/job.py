@@ -32,6 +32,9 @@ class Desk(Protocol):
     def read_number(self, claim: Claim, number: int) -> tuple[bool, object | None]:
         """Return whether the item's history has a number, and its result."""
 
+    def hold(self, claim: Claim, token: CancellationToken) -> None:
+        """Stay here while the pause holds running revisions."""
+
     def write_log(self, claim: Claim, level: str, message: str, data: dict[str, Any] | None) -> None:
         """Keep a line of the execution log."""
 
@@ -154,7 +157,13 @@ class Job:
         return result
 
     def checkpoint(self) -> None:
-        """Let a cancellation take effect here: raises Cancelled if one was asked for."""
+        """Let a cancellation or a quiesce take effect here.
+
+        Raises Cancelled if a cancellation was asked for. While a pause of mode quiesce is in force it does not return,
+        and the time limit waits.
+        """
+        self.token.raise_if_cancelled()
+        self._desk.hold(self._claim, self.token)
         self.token.raise_if_cancelled()
 
     def on_complete(self, key: str, callback: Callback) -> Added:

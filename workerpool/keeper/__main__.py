@@ -31,8 +31,8 @@ from workerpool.store.line import Line, LineLost, StatementRefused
 
 log = logs.get("keeper")
 LOOK_EVERY = 1.0
-#: A cancel by SQL notifies; this is for notifications that were lost.
-CANCEL_EVERY = 0.5
+#: A cancel or a pause notifies; this is for notifications that were lost, and for pauses whose time is over.
+RELAY_EVERY = 0.5
 HEAL_EVERY = 15.0
 #: A schedule that is added is seen within this; those that are known are fired when they are due.
 SCHEDULES_EVERY = 5.0
@@ -84,7 +84,7 @@ class Keeper:
         if self._connected and self._ear.fileno() in ready:
             try:
                 if self._ear.heard():
-                    self._timers["cancels"] = 0.0
+                    self._timers["relay"] = 0.0
                     if self._waker.wake(1):
                         self._timers["look"] = time.monotonic() + 0.002
             except LineLost as error:
@@ -128,7 +128,7 @@ class Keeper:
         self._timers = {
             "beat": now,
             "look": now,
-            "cancels": now,
+            "relay": now,
             # The same holds for the workers of other hosts: they have as long to be seen again.
             "unhandled": now + self._brief.unhandled_after,
             "heal": now + HEAL_EVERY * random.random(),
@@ -153,7 +153,7 @@ class Keeper:
         self._every("beat", brief.heartbeat, self._beat)
         if self._flock.deaths and time.monotonic() >= self._bury_at:
             self._bury()
-        self._every("cancels", CANCEL_EVERY, self._relay_cancels)
+        self._every("relay", RELAY_EVERY, self._relay)
         self._every("look", LOOK_EVERY, self._look)
         self._every("unhandled", max(1.0, brief.unhandled_after / 4), self._fail_unhandled)
         self._every("rescue", max(0.5, brief.lease / 6), self._rescue)
@@ -188,7 +188,9 @@ class Keeper:
             dead.release_strays(self._flock, self._line, self._brief.manager_id)
         self._ear.check()
 
-    def _relay_cancels(self) -> None:
+    def _relay(self) -> None:
+        if duties.relay_pause(self._board, self._line):
+            self._waker.ring()
         duties.relay_cancels(self._flock, self._board, self._line)
 
     def _rescue(self) -> None:

@@ -43,6 +43,18 @@ def beat(brief: KeeperBrief, flock: Flock, board: Board, line: Line) -> None:
     )
 
 
+def relay_pause(board: Board, line: Line) -> bool:
+    """Lift pauses whose time is over, and write the version in force on the board; tells whether that was news."""
+    lifted, version, paused = line.call("pause_now")[0]
+    if lifted:
+        log.info("pause.lifted", count=lifted)
+    if board.pause_version() == version:
+        return False
+    board.mark_pause(version)
+    log.info("pause.changed", version=version, paused=paused)
+    return True
+
+
 def relay_cancels(flock: Flock, board: Board, line: Line) -> None:
     """Carry out what somebody stamped: end what waits, and ask the workers of what runs here.
 

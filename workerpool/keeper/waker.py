@@ -24,6 +24,12 @@ class Waker:
         there = [each for each in self._flock.living.values() if self._board.counts(each.board_slot)[1] == "idle"]
         return there[self._turn % len(there) :] + there[: self._turn % len(there)] if there else []
 
+    def ring(self) -> None:
+        """Wake everybody who waits: the pause has changed."""
+        for each in self._flock.living.values():
+            if self._board.counts(each.board_slot)[1] in ("idle", "paused"):
+                os.eventfd_write(self._bells[each.board_slot], 1)
+
     def wake(self, how_many: int) -> int:
         """Wake up to *how_many* idle workers; returns how many were."""
         chosen = self.idle()[:how_many]

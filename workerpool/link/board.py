@@ -1,10 +1,9 @@
 """Shared memory with one record for each slot: what runs there, readable after a kill (R22).
 
 Owns: the layout. The worker of a slot writes its running attempt and state; the keeper writes the last accepted
-renewal and what is to be
-cancelled; the manager reads. Invariant: a record whose sequence number is odd was being changed, which only happens
-while no handler
-runs; so a reader never takes half of one attempt for another.
+renewal, what is to be cancelled, and the version of the pause; the manager reads. Invariant: a record whose sequence
+number is odd was being changed, which only happens while no handler runs; so a reader never takes half of one attempt
+for another.
 """
 
 from __future__ import annotations
@@ -28,7 +27,10 @@ _COUNT = struct.Struct("<Qi")  # completed, state
 _FLOAT = struct.Struct("<d")
 _LONG = struct.Struct("<q")
 _CANCEL = struct.Struct("<q16sd")  # revision, token, asked at
-_COUNT_AT, _RENEWED_AT, _CANCEL_AT = 80, 96, 104
+_DEADLINE_AT, _COUNT_AT, _RENEWED_AT, _CANCEL_AT = 40, 80, 96, 104
+#: Behind the records: the version of the pause that the keeper has seen.
+_PAUSE_AT = SLOTS * RECORD
+SIZE = _PAUSE_AT + RECORD
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +57,13 @@ class Board:
 
     def __init__(self, descriptor: int) -> None:
         self.descriptor = descriptor
-        self._memory = mmap.mmap(descriptor, SLOTS * RECORD)
+        self._memory = mmap.mmap(descriptor, SIZE)
 
     @classmethod
     def create(cls) -> Board:
         """Make the memory; it lives as long as a process has its descriptor."""
         descriptor = os.memfd_create("workerpool-board", os.MFD_CLOEXEC)
-        os.ftruncate(descriptor, SLOTS * RECORD)
+        os.ftruncate(descriptor, SIZE)
         return cls(descriptor)
 
     @classmethod
@@ -84,6 +86,15 @@ class Board:
         """Return how many the process in *slot* has completed, and its state."""
         completed, state = _COUNT.unpack_from(self._memory, slot * RECORD + _COUNT_AT)
         return completed, STATES[state]
+
+    def pause_version(self) -> int:
+        """Return the version of the pause that the keeper saw last; 0: none yet."""
+        version: int = _LONG.unpack_from(self._memory, _PAUSE_AT)[0]
+        return version
+
+    def mark_pause(self, version: int) -> None:
+        """Keeper: this version of the pause is in force."""
+        _LONG.pack_into(self._memory, _PAUSE_AT, version)
 
     def renewed(self, slot: int) -> float:
         """Return the monotonic instant at which the last renewal that the database accepted was sent; 0: none yet."""
@@ -147,6 +158,15 @@ class Record:
         )
         self._sequence = sequence + 2
         _SEQUENCE.pack_into(memory, at, self._sequence)
+
+    def move_deadline(self, deadline: float) -> None:
+        """The running attempt has this time limit from now on; 0: none."""
+        _FLOAT.pack_into(self._memory, self._at + _DEADLINE_AT, deadline)
+
+    def pause_version(self) -> int:
+        """Return the version of the pause that the keeper saw last; 0: none yet."""
+        version: int = _LONG.unpack_from(self._memory, _PAUSE_AT)[0]
+        return version
 
     def end(self, *, completed: bool) -> None:
         """Say that no attempt runs."""

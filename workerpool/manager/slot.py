@@ -100,7 +100,7 @@ class Slot:
             stopped_for = self._stopped_for(self.process.pid, now)
             running = self.judge(board)
             if running is not None and self.spec.board_slot is not None:
-                deadline = running.deadline
+                deadline = running.deadline or None  # a held handler has none
                 cancelled_at = board.cancel_asked(self.spec.board_slot, running) or None
                 beyond = self._beyond(running, now)
         return Child(

@@ -23,10 +23,10 @@ from workerpool.link.board import Board
 from workerpool.link.channel import Channel
 from workerpool.link.tether import WORKER, sweep
 from workerpool.store.line import Line, LineLost, StatementRefused
+from workerpool.worker.attempt import STOPPING, TIMED_OUT
 from workerpool.worker.desk import WorkerDesk
 from workerpool.worker.footing import EXIT_DAMAGED
 from workerpool.worker.loop import Loop
-from workerpool.worker.perform import STOPPING, TIMED_OUT
 
 log = logs.get("worker")
 TICK = 0.05
@@ -82,14 +82,14 @@ class Attendant:
                 self._signals()
             if self._channel.fileno() in ready:
                 self._messages()
-            if self.loop is not None and self.loop.token is not None:
+            if self.loop is not None and self.loop.attempt.token is not None:
                 self._watch(self.loop)
             self._show()
 
     def _show(self) -> None:
         """Let ``ps`` show what takes long here."""
         title, loop = f"workerpool: worker {self._brief.slot}", self.loop
-        if loop is not None and loop.token is not None and time.monotonic() - loop.started > LONG:
+        if loop is not None and loop.attempt.token is not None and time.monotonic() - loop.attempt.started > LONG:
             running = self._board.running(self._brief.board_slot)
             title += f" busy revision {running.revision_id}" if running is not None else ""
         if title != self._title:
@@ -137,15 +137,15 @@ class Attendant:
         loop = self.loop
         if loop is not None:
             loop.stopping = loop.hurried = True
-            if loop.token is not None:
-                loop.token.cancel(STOPPING)
+            if loop.attempt.token is not None:
+                loop.attempt.token.cancel(STOPPING)
             os.eventfd_write(self._brief.bell, 1)
             with contextlib.suppress(LineLost, StatementRefused):
                 loop.clear_desk()
             deadline = time.monotonic() + 0.7
-            while loop.token is not None and time.monotonic() < deadline:
+            while loop.attempt.token is not None and time.monotonic() < deadline:
                 time.sleep(0.02)
-            if loop.token is None:
+            if loop.attempt.token is None:
                 return  # the handler came back: the loop leaves in order
         self._leave("stop", EXIT_ABORTED)
 
@@ -157,21 +157,23 @@ class Attendant:
         os._exit(status)
 
     def _watch(self, loop: Loop) -> None:
-        now, token = time.monotonic(), loop.token
+        now, token = time.monotonic(), loop.attempt.token
         if token is None:
             return
         running = self._board.running(self._brief.board_slot)
-        if now > loop.deadline:
+        if now > loop.attempt.deadline:
             token.cancel(TIMED_OUT)
         elif running is not None and self._board.cancel_asked(self._brief.board_slot, running):
             token.cancel("somebody asked for it")
         self._step_down_if_forgotten(loop, now)
-        if now - loop.started < LONG:
+        if now - loop.attempt.started < LONG:
             return
         try:
-            if loop.started != self._cleared:
+            if loop.pausing.is_news:
+                loop.pausing.look()
+            if loop.attempt.started != self._cleared:
                 loop.clear_desk()
-                self._cleared = loop.started
+                self._cleared = loop.attempt.started
             if not self._desk.is_empty and now - self._flushed > FLUSH_EVERY:
                 self._flushed = now
                 self._desk.flush()
@@ -188,7 +190,7 @@ class Attendant:
             self._line.open()
 
     def _step_down_if_forgotten(self, loop: Loop, now: float) -> None:
-        accepted = max(self._board.renewed(self._brief.board_slot), loop.started)
+        accepted = max(self._board.renewed(self._brief.board_slot), loop.attempt.started)
         if now - accepted > self._brief.lease:
             log.error("lease.lost", worker=self._brief.worker_id, seconds=round(now - accepted, 1))
             self._leave("lease", EXIT_STEPPED_DOWN)

@@ -12,6 +12,7 @@ import json
 import re
 import threading
 import time
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +24,7 @@ from workerpool.core.outcome import Outcome
 from workerpool.core.revision import Claim
 from workerpool.job.artifacts import Shelf
 from workerpool.job.job import FiresOn
+from workerpool.job.token import CancellationToken
 from workerpool.store.effects import CommitRefused, Effects, EffectsConnection
 from workerpool.store.line import Line, LineLost, StatementRefused
 
@@ -45,6 +47,8 @@ class WorkerDesk:
         self._lines: list[tuple[Claim, float, str, str, str | None]] = []
         self._progress: dict[int, tuple[Claim, float | None, str | None, int | None]] = {}
         self._dropped = 0
+        self.hold: Callable[[Claim, CancellationToken], None] = lambda *_: None
+        """Stay here while the pause holds running revisions; whoever knows the pause puts its own here."""
 
     def read_base(self, claim: Claim) -> object | None:
         """Return the item's current content; waits for a database that is away. Raises LineLost after a lease."""

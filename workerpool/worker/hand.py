@@ -50,13 +50,13 @@ class Hand:
         with self.lock:
             self._running = None
 
-    def give_back(self) -> int:
-        """Turn everything held into outcomes that release it; returns how many."""
+    def give_back(self, which: Callable[[Claim], bool] = lambda _: True) -> int:
+        """Turn everything held, or *which* of it, into outcomes that release it; returns how many."""
         with self.lock:
-            count = len(self._held)
-            self._done.extend(released(claim.revision_id, claim.token) for claim in self._held)
-            self._held.clear()
-            return count
+            given = [claim for claim in self._held if which(claim)]
+            self._done.extend(released(claim.revision_id, claim.token) for claim in given)
+            self._held = deque(claim for claim in self._held if claim not in given)
+            return len(given)
 
     def forget_held(self, kept: frozenset[int]) -> None:
         """Drop held claims that the database no longer knows as ours."""

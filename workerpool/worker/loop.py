@@ -17,15 +17,17 @@ from workerpool.core import pace
 from workerpool.core.briefs import WorkerBrief
 from workerpool.core.outcome import released
 from workerpool.core.revision import Claim
-from workerpool.job.token import CancellationToken
 from workerpool.link.board import Record
 from workerpool.store.line import Line, LineLost, Order, StatementRefused, claim_of
 from workerpool.worker import presence
+from workerpool.worker.appetite import Appetite
+from workerpool.worker.attempt import Attempt
 from workerpool.worker.desk import WorkerDesk
 from workerpool.worker.footing import Wear
 from workerpool.worker.hand import Hand
+from workerpool.worker.pausing import Pausing
 from workerpool.worker.perform import Performer
-from workerpool.worker.settling import note_lost, note_outcome, reconcile, settle_all
+from workerpool.worker.settling import note_lost, note_outcome, reconcile, settle_all, still_ours
 
 log = logs.get("worker")
 #: What waited longer than this before its start is checked by token first: this process may have been stopped
@@ -53,17 +55,17 @@ class Loop:
         self._brief, self._line, self._hand, self._desk = brief, line, hand, desk
         self._performer, self._record, self._poke, self._handlers = performer, record, poke, handlers
         self._on_first_round: Callable[[], object] | None = on_first_round
-        self._estimates: dict[str, float] = {}
-        self._asked = 1
-        self._hungry = self._plenty = False
+        self._appetite = Appetite()
+        self._said, self._plenty = "busy", False
         self._contended = self._refusals = 0
         self._wear = Wear(brief.max_revisions, brief.max_rss)
         self._sent: tuple[Order, float] | None = None
         self._lost: LineLost | None = None
         self.stopping = self.idle = self.hurried = False
         """Hurried: told to leave at once, nothing is waited for any more."""
-        self.token: CancellationToken | None = None
-        self.started = self.deadline = 0.0
+        self.attempt = Attempt(record)
+        self.pausing = Pausing(brief, line, desk, record, self.attempt, lambda: self.stopping, self.clear_desk)
+        desk.hold = self.pausing.hold
 
     def run(self) -> None:
         """Work until ``stopping``; then settle and give back everything.
@@ -95,8 +97,10 @@ class Loop:
         return False
 
     def _round(self) -> None:
+        if self.pausing.is_news:
+            self.pausing.look()
         held = self._hand.held
-        if held and not pace.is_short([self._estimates.get(claim.handler) for claim in held]):
+        if held and not self._appetite.is_short(held):
             if self._hand.done:
                 settle_all(self._hand, self._line)
             self._perform_held()
@@ -110,7 +114,7 @@ class Loop:
         elif state == "contended":
             self._back_off()
         elif state == "paused":
-            self._sleep(self._brief.pause_poll_interval)
+            self._rest()
         elif state == "empty":
             self._starve()
 
@@ -118,7 +122,7 @@ class Loop:
         """Send what is done, ask for more, run what is held meanwhile, take the answer in."""
         if not self._desk.is_empty:
             self._desk.flush()
-        if self._hungry and self._hand.done:
+        if self._said != "busy" and self._hand.done:
             self._say("busy")  # after the first handler, not before it: the pick-up does not wait for this
         with self._hand.lock:
             order, sent = self._order(), time.monotonic()
@@ -148,7 +152,7 @@ class Loop:
                 # The claim's half may have failed: the outcomes must not be lost with it (R8).
                 log.warning("turn.refused", error=str(error))
                 self._hand.came_back()
-                self._asked = max(1, self._asked // 2)
+                self._appetite.curb()
                 settle_all(self._hand, self._line)
                 return "contended"
             if self._on_first_round is not None:
@@ -167,57 +171,39 @@ class Loop:
             if given:
                 log.debug("revision.released", count=given, why="the handler before them takes long")
             settle_all(self._hand, self._line)
-            if self._hungry:
+            self._desk.flush()
+            if self._said != "busy":
                 self._say("busy")
 
     def _order(self) -> Order:
         brief = self._brief
-        known = [self._estimates.get(name) for name in {claim.handler for claim in self._hand.held}]
-        slowest = max((each for each in known or self._estimates.values() if each is not None), default=None)
-        self._asked = pace.ahead(slowest, self._asked)
-        return Order(
-            brief.worker_id,
-            uuid4(),
-            self._handlers,
-            self._asked,
-            brief.sharers,
-            brief.lease,
-            self._performer.concurrency,
-        )
+        how_many = self._appetite.ask(self._hand.held)
+        limits = self._performer.concurrency
+        return Order(brief.worker_id, uuid4(), self._handlers, how_many, brief.sharers, brief.lease, limits)
 
     def _perform_held(self) -> None:
-        while (claim := self._hand.start_next(self._begin)) is not None:
-            if time.monotonic() - claim.claimed_at > STALE and not self._still_ours(claim):
+        while (claim := self._next()) is not None:
+            if time.monotonic() - claim.claimed_at > STALE and not still_ours(
+                claim, self._hand, self._line, self.attempt
+            ):
                 continue
             self._perform(claim)
             if self.stopping or self._worn_out():
                 self._hand.give_back()
 
-    def _still_ours(self, claim: Claim) -> bool:
-        rows = None
-        try:
-            rows = self._line.call("still_held", ids=[claim.revision_id], token=claim.token)
-            if rows:
-                return True
-        finally:
-            if not rows:
-                self._record.end(completed=False)
-                self.token = None
-            if rows is None:
-                self._hand.finish(released(claim.revision_id, claim.token))
-        self._hand.forget_running()
-        log.warning("revision.fenced", revision_id=claim.revision_id, verdict="not started")
-        return False
+    def _next(self) -> Claim | None:
+        """Begin the next claim; what a pause forbids to begin is given back."""
+        if self.pausing.is_news:
+            self.pausing.look()
+        if self.pausing.in_force:
+            self._hand.give_back(lambda claim: self.pausing.forbids(claim.handler))
+        return self._hand.start_next(self._begin)
 
     def _begin(self, claim: Claim) -> None:
-        timeout, *limits = self._performer.limits(claim, self._brief.timeout)
-        started = time.monotonic()
-        self._record.begin(claim.revision_id, claim.token.bytes, started, started + timeout, claim.attempt, *limits)
-        self.token = CancellationToken()
-        self.started, self.deadline = started, started + timeout
+        self.attempt.begin(claim, *self._performer.limits(claim, self._brief.timeout))
 
     def _perform(self, claim: Claim) -> None:
-        token = self.token
+        token = self.attempt.token
         assert token is not None
         try:
             if claim.payload is None:
@@ -229,20 +215,19 @@ class Loop:
             outcome = released(claim.revision_id, claim.token)
             raise
         finally:
-            took = time.monotonic() - self.started
-            self.token = None
+            took = self.attempt.over()
             self._wear.count(took)
-            self._estimates[claim.handler] = pace.estimate(self._estimates.get(claim.handler), took)
+            self._appetite.took(claim.handler, took)
             if outcome.written:
                 self._hand.forget_running()
             else:
                 self._hand.finish(outcome)
-            self._record.end(completed=outcome.verdict == "completed")
+            self.attempt.end(completed=outcome.verdict == "completed")
         note_outcome(claim, outcome)
 
     def _starve(self) -> None:
         """Nothing to do: say so in a transaction of its own, look once more after its commit, then sleep (R11)."""
-        if not self._hungry:
+        if self._said != "idle":
             self._say("idle")
             return
         self._record.state("idle")
@@ -250,8 +235,16 @@ class Loop:
         self._record.state("busy")
 
     def _say(self, state: str) -> None:
-        self._hungry = state == "idle"
+        self._said = state
         presence.say(self._line, self._brief, state)
+
+    def _rest(self) -> None:
+        """Nothing may be claimed: say that this worker has seen why, and sleep until the keeper rings."""
+        self._record.state("paused")
+        self._said = "paused"
+        self.pausing.look("paused")
+        self._sleep(self._brief.pause_poll_interval)
+        self._record.state("busy")
 
     def _back_off(self) -> None:
         """Others are at the same rows: come back within milliseconds, then less and less often."""
@@ -283,7 +276,7 @@ class Loop:
                 with self._hand.lock:
                     self._sent = self._lost = None
                     reconcile(self._hand, self._line, self._brief.worker_id)
-                self._hungry = False
+                self._said = "busy"
                 log.info("database.regained")
                 return
             except (LineLost, StatementRefused):

@@ -29,13 +29,11 @@ from workerpool.job.token import CancellationToken
 from workerpool.job.worker_job import WorkerJob
 from workerpool.store.effects import CommitRefused
 from workerpool.store.line import LineLost
+from workerpool.worker.attempt import STOPPING, TIMED_OUT
 from workerpool.worker.desk import WorkerDesk
 from workerpool.worker.footing import Footing
 from workerpool.worker.output import HandlerOutput, Printed, wait_until_read
 
-#: The reason that the time limit gives to a token: such an end is a timeout, not somebody's cancellation.
-TIMED_OUT = "its time limit is over"
-STOPPING = "the worker is stopping"
 #: Bytes that an attempt may print where its handler says nothing: more is a handler that has run away.
 DEFAULT_OUTPUT_LIMIT = 256 << 20
 

@@ -14,6 +14,7 @@ from workerpool.core import pace
 from workerpool.core.outcome import Outcome, released
 from workerpool.core.revision import Claim
 from workerpool.store.line import Line, StatementRefused
+from workerpool.worker.attempt import Attempt
 from workerpool.worker.hand import Hand
 
 log = logs.get("worker")
@@ -25,6 +26,26 @@ EVENT_OF = {
     "released": "revision.released",
     "snoozed": "revision.snoozed",
 }
+
+
+def still_ours(claim: Claim, hand: Hand, line: Line, attempt: Attempt) -> bool:
+    """Tell whether a claim that has waited is ours still, before its handler starts (R23).
+
+    Raises LineLost and StatementRefused, with the claim given back.
+    """
+    rows = None
+    try:
+        rows = line.call("still_held", ids=[claim.revision_id], token=claim.token)
+        if rows:
+            return True
+    finally:
+        if not rows:
+            attempt.end()
+        if rows is None:
+            hand.finish(released(claim.revision_id, claim.token))
+    hand.forget_running()
+    log.warning("revision.fenced", revision_id=claim.revision_id, verdict="not started")
+    return False
 
 
 def settle_all(hand: Hand, line: Line) -> None:

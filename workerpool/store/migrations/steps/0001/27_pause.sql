@@ -149,7 +149,8 @@ CREATE FUNCTION {schema}.acknowledge_pause(worker text, the_state text) RETURNS 
         FROM {schema}.pause_state s
     ), written AS (
         UPDATE {schema}.workers w
-        SET pause_version = f.version, state = coalesce(the_state, w.state), last_heartbeat = clock_timestamp()
+        SET pause_version = f.version, state = coalesce(the_state, w.state), last_heartbeat = clock_timestamp(),
+            current_revision_id = CASE WHEN the_state = 'paused' THEN NULL ELSE w.current_revision_id END
         FROM in_force f WHERE w.id = worker AND w.state <> 'gone')
     SELECT f.version, f.pauses FROM in_force f
 $$;

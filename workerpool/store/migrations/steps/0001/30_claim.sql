@@ -69,6 +69,10 @@ BEGIN
     IF paused THEN
         limits := '{}';
         page := 0;   -- no row is looked at
+        IF cardinality(successors) > 0 THEN
+            PERFORM {schema}.unpark(successors);
+            successors := '{}';
+        END IF;
     END IF;
     IF array_remove(limits, NULL) <> '{}' THEN
         found := ARRAY(SELECT h.place FROM unnest(the_handlers, limits) WITH ORDINALITY AS h (name, most, place)

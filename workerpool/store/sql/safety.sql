@@ -9,5 +9,5 @@ SELECT s.paused, s.mode, s.reason, s.version, v.is_safe,
                  FROM {schema}.workers w WHERE w.is_active), '[]') AS workers,
        coalesce((SELECT jsonb_agg(jsonb_build_object('id', t.id, 'kind', t.kind, 'holder', t.holder, 'host', t.host, 'pid', t.pid,
                             'seconds', extract(epoch FROM clock_timestamp() - t.acquired_at)) ORDER BY t.acquired_at)
-                 FROM {schema}.work_tokens t WHERE t.expires_at > clock_timestamp()), '[]') AS tokens
+                 FROM {schema}.work_tokens t WHERE t.expires_at > clock_timestamp() - interval '1 minute'), '[]') AS tokens
 FROM {schema}.pause_state s, {schema}.safe_state v

@@ -83,6 +83,9 @@ SELECT s.paused, s.version, r.running, r.held, t.active_tokens, w.unaware,
 FROM {schema}.pause_state s,
      LATERAL (SELECT count(*) FILTER (WHERE NOT x.held AND NOT x.lost) AS running, count(*) FILTER (WHERE x.held) AS held
               FROM {schema}.running_revisions x) r,
-     LATERAL (SELECT count(*) AS active_tokens FROM {schema}.work_tokens k WHERE k.expires_at > clock_timestamp()) t,
+     -- A renewal that is under way cannot be seen here: a token whose lease is over counts until it is swept, or for longer than any
+     -- statement may take.
+     LATERAL (SELECT count(*) AS active_tokens FROM {schema}.work_tokens k
+              WHERE k.expires_at > clock_timestamp() - interval '1 minute') t,
      LATERAL (SELECT count(*) AS unaware FROM {schema}.workers k
               WHERE k.is_active AND k.last_heartbeat > clock_timestamp() - interval '5 minutes' AND k.pause_version < s.version) w;

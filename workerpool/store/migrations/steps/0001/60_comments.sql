@@ -273,3 +273,7 @@ COMMENT ON FUNCTION {schema}.lift_pauses IS 'Takes away the pauses whose time is
 COMMENT ON FUNCTION {schema}.acknowledge_pause IS 'A worker has seen what is in force.';
 COMMENT ON FUNCTION {schema}.hold IS 'A worker stays at a checkpoint while a quiesce is in force.';
 COMMENT ON FUNCTION {schema}.go_on IS 'A worker leaves its hold, before it runs on.';
+COMMENT ON FUNCTION {schema}.activate_token IS 'A work token, unless the pool is paused.';
+COMMENT ON FUNCTION {schema}.renew_tokens IS 'Lengthens the leases of work tokens that still count.';
+COMMENT ON FUNCTION {schema}.release_token IS 'Gives a work token back.';
+COMMENT ON FUNCTION {schema}.sweep_tokens IS 'Deletes work tokens whose lease is over.';

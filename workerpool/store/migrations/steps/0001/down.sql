@@ -9,7 +9,8 @@ DROP FUNCTION {schema}.then_enqueue, {schema}.purge, {schema}.unhalt, {schema}.h
     {schema}.handler_lock, {schema}.item_lock, {schema}.schedule_revision, {schema}.wake_hungry, {schema}.replace_run_at,
     {schema}.tell_cancel, {schema}.keep_terminal, {schema}.append_only, {schema}.pause_lock, {schema}.may_work, {schema}.take_pause_lock,
     {schema}.who, {schema}.pauses_changed, {schema}.pause_by_hand, {schema}.pause, {schema}.resume, {schema}.lift_pauses, {schema}.hold,
-    {schema}.go_on, {schema}.acknowledge_pause;
+    {schema}.go_on, {schema}.acknowledge_pause, {schema}.activate_token, {schema}.renew_tokens, {schema}.release_token,
+    {schema}.sweep_tokens;
 DROP SEQUENCE {schema}.fence;
 DROP DOMAIN {schema}.item_name, {schema}.handler_name, {schema}.revision_status, {schema}.parking, {schema}.failure_kind,
     {schema}.whole_number, {schema}.positive_number, {schema}.seconds, {schema}.percentage;

@@ -147,10 +147,10 @@ def wait_for_safe_state(
     began = time.monotonic()
     while not (found := look(session)).is_safe:
         tell(found)
+        if found.tokens:
+            session.rows("sweep_tokens")  # of holders that are dead or stopped, where no keeper does it
         if timeout is not None and time.monotonic() - began >= timeout.total_seconds():
             raise NotSafe(found, timeout)
         time.sleep(LOOK.total_seconds())
     tell(found)
     return found
-        if found.tokens:
-            session.rows("sweep_tokens")  # of holders that are dead or stopped, where no keeper does it

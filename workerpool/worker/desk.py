@@ -33,6 +33,9 @@ log = logs.get("worker")
 MOST_LINES = 20_000
 
 REOPEN_EVERY = 0.1
+#: When (monotonic), level, message, data; and percent, step, number of steps.
+_Said = tuple[Claim, float, str, str, str | None]
+_Progress = tuple[Claim, float | None, str | None, int | None]
 #: The escape of a NUL in JSON text, which jsonb refuses; it becomes the picture of one.
 _NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
 
@@ -44,8 +47,8 @@ class WorkerDesk:
         """*patience*: the seconds that a handler waits for a database that is away; a lease."""
         self._line, self._patience, self._effects, self._home = line, patience, effects, home
         self._lock = threading.Lock()
-        self._lines: list[tuple[Claim, float, str, str, str | None]] = []
-        self._progress: dict[int, tuple[Claim, float | None, str | None, int | None]] = {}
+        self._lines: list[_Said] = []
+        self._progress: dict[int, _Progress] = {}
         self._dropped = 0
         self.hold: Callable[[Claim, CancellationToken], None] = lambda *_: None
         """Stay here while the pause holds running revisions; whoever knows the pause puts its own here."""
@@ -155,13 +158,12 @@ class WorkerDesk:
             lines, self._lines = self._lines, []
             progress, self._progress = self._progress, {}
             dropped, self._dropped = self._dropped, 0
+        if not lines and not progress:
+            return
         try:
-            if progress:
-                self._write_progress(progress)
-            if lines:
-                if dropped:
-                    lines.append((lines[-1][0], time.monotonic(), "warning", f"{dropped} lines were left out", None))
-                self._write_lines(lines)
+            if dropped:
+                lines.append((lines[-1][0], time.monotonic(), "warning", f"{dropped} lines were left out", None))
+            self._write(lines, sorted(progress.values(), key=lambda each: each[0].revision_id))
         except StatementRefused as error:
             log.warning("settlement.refused", what="log lines and progress", count=len(lines), error=str(error))
         except BaseException:
@@ -170,31 +172,27 @@ class WorkerDesk:
                 self._progress = progress | self._progress
             raise
 
-    def _write_lines(self, lines: list[tuple[Claim, float, str, str, str | None]]) -> None:
+    def _write(self, lines: list[_Said], progress: list[_Progress]) -> None:
         now = time.monotonic()
-        for start in range(0, len(lines), 1_000):
+        for start in range(0, max(1, len(lines)), 1_000):
             some = lines[start : start + 1_000]
+            # (one statement: a second round trip and commit would cost short work as much again)
             self._line.call(
-                "log_lines",
-                ids=[claim.revision_id for claim, *_ in some],
-                tokens=[claim.token for claim, *_ in some],
+                "told",
+                ids=[claim.revision_id for claim, *_ in progress],
+                tokens=[claim.token for claim, *_ in progress],
+                percents=[percent for _, percent, _, _ in progress],
+                steps=[step for _, _, step, _ in progress],
+                totals=[total for *_, total in progress],
+                line_ids=[claim.revision_id for claim, *_ in some],
+                line_tokens=[claim.token for claim, *_ in some],
                 attempts=[claim.attempt for claim, *_ in some],
                 ago=[now - at for _, at, *_ in some],
                 levels=[level for _, _, level, _, _ in some],
                 messages=[message for *_, message, _ in some],
                 data=[data for *_, data in some],
             )
-
-    def _write_progress(self, progress: dict[int, tuple[Claim, float | None, str | None, int | None]]) -> None:
-        said = sorted(progress.values(), key=lambda each: each[0].revision_id)
-        self._line.call(
-            "progress",
-            ids=[claim.revision_id for claim, *_ in said],
-            tokens=[claim.token for claim, *_ in said],
-            percents=[percent for _, percent, _, _ in said],
-            steps=[step for _, _, step, _ in said],
-            totals=[total for *_, total in said],
-        )
+            progress = []
 
 
 def _json(data: dict[str, Any]) -> str:

@@ -55,5 +55,5 @@ def _of_store(told: tuple[str, str, str] | None) -> Refused | None:
     if told is None:
         return None
     kind, message, hint = told
-    code = {"unavailable": EXIT_NO_DATABASE, "config": EXIT_CONFIG, "refused": EXIT_REFUSED, "usage": EXIT_USAGE}[kind]
-    return Refused(message, code, hint)
+    codes = {"unavailable": EXIT_NO_DATABASE, "busy": EXIT_TIMED_OUT, "config": EXIT_CONFIG, "refused": EXIT_REFUSED}
+    return Refused(message, codes.get(kind, EXIT_USAGE), hint)

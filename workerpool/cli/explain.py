@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import click
 
+from workerpool.cli import holders
 from workerpool.cli.errors import no_such
 from workerpool.cli.options import RevisionId, session, with_json, with_settings
 from workerpool.cli.reasons import reason
@@ -26,6 +27,9 @@ def explain(settings: Settings, as_json: bool, revision: int) -> None:
             raise no_such(f"there is no revision {revision}", "`workerpool items` lists what there is")
         before = found[0]["behind"] if found[0]["status"] == "pending" else None
         head = opened.rows("waiting", ids=[before], silence=settings.lease) if before is not None else []
+    for facts in found + head:
+        for pause in facts["pauses"] or ():
+            pause["fate"] = holders.fate(pause["holder"])
     told = [(facts, reason(facts)) for facts in found + head]
     if as_json:
         said = [

@@ -6,19 +6,25 @@ Owns: which facts people see. Does not own: the facts (``store``). Invariant: th
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from workerpool.cli import holders
 from workerpool.cli.errors import Refused, no_such
 from workerpool.cli.home import Home
 from workerpool.cli.options import RevisionId, session, with_json, with_settings
 from workerpool.cli.reasons import reason
-from workerpool.cli.tables import length, log_line, safe, shorten, size, write_facts, write_json, write_table
+from workerpool.cli.tables import counted, length, log_line, safe, shorten, size, write_facts, write_json, write_table
 from workerpool.config import Settings, mask_url
 from workerpool.core.revision import STATUSES
 
+if TYPE_CHECKING:
+    from workerpool.store.session import Session
+
 LOG_LINES = 20
+#: How much of what keeps a pause from being safe is shown.
+SHOWN = 20
 
 
 @click.command()
@@ -28,8 +34,10 @@ def status(settings: Settings, as_json: bool) -> None:
     """Show the queue and the pool: how many of each status, workers, the oldest, the daemon."""
     with session(settings, "status") as opened:
         opened.patience(60)
-        pool = opened.row("pool", silence=settings.lease)
         version = opened.version()
+        with opened.snapshot():
+            pool = opened.row("pool", silence=settings.lease)
+            pause = _pause(opened)
     assert pool is not None, "pool answers one row"
     counts = {name: pool["counts"].get(name, 0) for name in STATUSES}
     facts = {
@@ -45,6 +53,7 @@ def status(settings: Settings, as_json: bool) -> None:
         "paused": pool["paused"],
         "pause_mode": pool["pause_mode"],
         "pause_reason": pool["pause_reason"],
+        "pause": pause,
         "halted_items": pool["halted_items"],
         "lease_run_out": pool["lease_run_out"],
     }
@@ -54,6 +63,15 @@ def status(settings: Settings, as_json: bool) -> None:
     write_table(("status", "revisions"), [(name, count) for name, count in counts.items() if count], "no revisions yet")
     click.echo()
     _say_pool(facts, pool)
+
+
+def _pause(opened: Session) -> dict[str, Any]:
+    """Return what is in force, who asked for it, and how safe it is."""
+    from workerpool.store import pausing
+
+    asked = [each | {"fate": holders.fate(each["holder"])} for each in pausing.pauses(opened)]
+    seen = pausing.look(opened)
+    return pausing.metrics(opened) | {"is_safe": seen.is_safe, "obstacles": seen.obstacles(), "asked": asked}
 
 
 def _daemon(settings: Settings) -> int | None:
@@ -70,19 +88,36 @@ def _say_pool(facts: dict[str, Any], pool: dict[str, Any]) -> None:
         else "not running on this home (`workerpool start`)"
     )
     oldest = f"{length(pool['oldest_pending_seconds'])} ago" if pool["oldest_pending"] else None
-    paused = f"yes, {pool['pause_mode']}: {safe(pool['pause_reason'] or '')}" if pool["paused"] else "no"
     write_facts(
         [
             ("daemon", f"{running}, home {facts['home']}"),
             ("workers", f"{pool['workers_alive']} alive, {pool['workers_idle']} idle"),
             ("oldest pending", oldest),
-            ("paused", paused),
+            *_say_pause(facts["pause"]),
             ("halted items", pool["halted_items"] or None),
             ("lease ran out", f"{pool['lease_run_out']} revisions" if pool["lease_run_out"] else None),
             ("schema", f"{facts['schema']}, version {facts['schema_version']}"),
             ("database", facts["database"]),
         ]
     )
+
+
+def _say_pause(pause: dict[str, Any]) -> list[tuple[str, str]]:
+    if not pause["asked"]:
+        return [("paused", "no")]
+    mode = f"yes, {pause['mode']}" if pause["paused"] else "in part"
+    facts = [("paused", f"{mode}, version {pause['version']}")]
+    for each in pause["asked"]:
+        facts.append(("  asked", holders.sentence(each)))
+        facts += [("", each["fate"])] if each["fate"] else []
+        facts.append(("", f"`{holders.lifting([each])}` takes it away"))
+    if pause["paused"]:
+        left = f"{counted(pause['running'] - pause['held'], 'revision')} running, {pause['held']} held"
+        facts.append(
+            ("  drain", f"{left}, {pause['queued']} queued; {'safe' if pause['is_safe'] else 'not safe yet:'}")
+        )
+        facts += [("", safe(each)) for each in ([] if pause["is_safe"] else pause["obstacles"][:SHOWN])]
+    return facts
 
 
 @click.command()

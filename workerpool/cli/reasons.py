@@ -11,6 +11,7 @@ import shlex
 from dataclasses import dataclass
 from typing import Any
 
+from workerpool.cli.holders import lifting, sentence
 from workerpool.cli.tables import length, safe, shorten
 
 Facts = dict[str, Any]
@@ -36,7 +37,8 @@ def reason(facts: Facts) -> Reason:
         case "draft":
             return Reason("it is a draft: drafts wait until they are queued", f"workerpool queue {revision}")
         case "scheduled":
-            return Reason(f"it is scheduled: due {_due(facts)}", f"workerpool edit {revision} --run-at now")
+            due = facts["due_in"] <= 0 and _paused(facts)
+            return due or Reason(f"it is scheduled: due {_due(facts)}", f"workerpool edit {revision} --run-at now")
         case "processing":
             return _processing(facts)
         case _:
@@ -69,6 +71,11 @@ def _processing(facts: Facts) -> Reason:
         return Reason(
             f"{where}; its lease ran out {late} ago: a living pool takes it back and tries again", "workerpool workers"
         )
+    if facts["held"]:
+        quiesced = [each for each in facts["pauses"] or () if each["mode"] == "quiesce"]
+        at = f" {safe(facts['step'])!r}" if facts["step"] else " a checkpoint"
+        why = f"{where}; it is held at{at}, and goes on by itself after the resume; paused: {_sentences(quiesced)}"
+        return Reason(why, lifting(quiesced))
     step = f": {safe(facts['step'])}" if facts["step"] else ""
     percent = f" ({facts['percent']:.0f}%)" if facts["percent"] is not None else ""
     ending = "; it was asked to end" if facts["cancelling"] else ""
@@ -85,15 +92,25 @@ def _pending(facts: Facts) -> Reason:
     if facts["halted"]:
         command = f"workerpool unhalt {shlex.quote(facts['item_key'])}"
         return Reason(f"its item is halted: {safe(facts['halt_reason'] or '')}", safe(command))
-    if facts["parked"] == "due" or facts["due_in"] > 0:
+    paused = _paused(facts)
+    if facts["due_in"] > 0 or (facts["parked"] == "due" and paused is None):
         kind = f" after {facts['error_kind']} in attempt {facts['attempt']}" if facts["error_kind"] else ""
         return Reason(
             f"it waits to be tried again{kind}: due {_due(facts)}", f"workerpool edit {facts['id']} --run-at now"
         )
-    if facts["paused"]:
-        why = f"the pool is paused ({facts['pause_mode']}): {safe(facts['pause_reason'] or '')}"
-        return Reason(why, "workerpool status")
-    return _claimable(facts)
+    return paused or _claimable(facts)
+
+
+def _paused(facts: Facts) -> Reason | None:
+    """Return the pause that this revision waits for; a host's only where no other host has its handler."""
+    pauses = [each for each in facts["pauses"] or () if not each["scope"].startswith("host:")]
+    if facts["able"] and not facts["free"]:
+        pauses += [each for each in facts["pauses"] or () if each["scope"].startswith("host:")]
+    return Reason(f"it waits for a resume; paused: {_sentences(pauses)}", lifting(pauses)) if pauses else None
+
+
+def _sentences(pauses: list[Facts]) -> str:
+    return "; ".join(sentence(each) + (f" ({each['fate']})" if each.get("fate") else "") for each in pauses)
 
 
 def _claimable(facts: Facts) -> Reason:

@@ -49,16 +49,17 @@ def migrate(settings: Settings, only_sql: bool, down_to: str | None, yes: bool) 
     with session(settings, "migrate", migrated=False, migrating=False) as opened:
         before = opened.version()
         if down_to is None:
-            steps.upgrade(_url(settings), settings.db_schema)
+            steps.upgrade(database_url(settings), settings.db_schema)
         else:
             _may_go_down(settings, opened, before, down_to, yes)
-            steps.downgrade(_url(settings), down_to, settings.db_schema)
+            steps.downgrade(database_url(settings), down_to, settings.db_schema)
         after = opened.version()
     was = "as it was" if after == before else f"was {before or 'not there'}"
     click.echo(f"schema {settings.db_schema} is {f'at version {after}' if after else 'empty'} ({was})")
 
 
-def _url(settings: Settings) -> str:
+def database_url(settings: Settings) -> str:
+    """Return the address of the database; the embedded one's while a session is open on it."""
     from workerpool.store import embedded
 
     if settings.database_url is not None:
@@ -84,7 +85,7 @@ def _may_go_down(settings: Settings, opened: Session, before: str | None, versio
         raise Refused(
             f"schema {settings.db_schema} would go from version {before} to {version}, with {count} revisions in it",
             EXIT_REFUSED,
-            "--yes does it; take a backup first (pg_dump)",
+            "--yes does it; `workerpool backup FILE` keeps a copy",
         )
 
 
@@ -151,7 +152,7 @@ def psql(settings: Settings, arguments: tuple[str, ...]) -> None:
 
             sys.exit(converse(opened, arguments))
         opened.close()
-        target, password = without_password(_url(settings))
+        target, password = without_password(database_url(settings))
         environment = dict(os.environ) | ({"PGPASSWORD": password} if password is not None else {})
         # Ctrl-C is for psql, where it ends a statement: a handler of ours, unlike SIG_IGN, does not pass on to it.
         before = signal.signal(signal.SIGINT, lambda *_: None)

@@ -21,7 +21,7 @@ _EMBEDDED = (
 
 
 def describe(error: Exception) -> tuple[str, str, str] | None:
-    """Return (kind, sentence, hint) for *error*, kind being unavailable, config, refused or usage.
+    """Return (kind, sentence, hint) for *error*, kind being unavailable, busy, config, refused or usage.
 
     None if it is not the database's.
     """
@@ -34,6 +34,9 @@ def describe(error: Exception) -> tuple[str, str, str] | None:
             return "unavailable", str(error), "`workerpool doctor` looks for the cause"
         case _ if isinstance(error, _EMBEDDED):
             return "config", str(error), ""
+        case errors.LockNotAvailable():
+            detail = f" ({error.diag.message_detail})" if error.diag.message_detail else ""
+            return "busy", f"the database is busy: {_first(error)}{detail}", error.diag.message_hint or "try again"
         case errors.InsufficientPrivilege():
             return (
                 "config",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
@@ -18,6 +18,8 @@ Mode = Literal["drain", "quiesce"]
 MODES: tuple[Mode, ...] = ("drain", "quiesce")
 #: Between two looks at what still runs.
 LOOK = timedelta(milliseconds=50)
+#: A worker that nobody has seen for so long is not waited for (R15; the view safe_state has the same).
+DEAD = timedelta(minutes=5)
 
 
 class BadPause(ValueError):
@@ -45,8 +47,27 @@ class Safety:
 
     @property
     def unaware(self) -> tuple[Row, ...]:
-        """The workers that have not seen the pause in force."""
-        return tuple(each for each in self.workers if each["version"] < self.version)
+        """The living workers that have not seen the pause in force."""
+        alive = (each for each in self.workers if each["seen"] < DEAD.total_seconds())
+        return tuple(each for each in alive if each["version"] < self.version)
+
+    def within(self, scope: str) -> Safety:
+        """Return what of it concerns a handler or a host that is paused; `all`: everything.
+
+        A paused handler or host is safe when nothing of it runs: tokens are of the pool as a whole.
+        """
+        kind, _, name = scope.partition(":")
+        if kind not in ("handler", "host"):
+            return self
+        running, held = (
+            tuple(
+                each for each in some if name == (each["handler"] if kind == "handler" else host_of(each["worker_id"]))
+            )
+            for some in (self.running, self.held)
+        )
+        workers = tuple(each for each in self.workers if kind == "handler" or host_of(each["id"]) == name)
+        part = replace(self, running=running, held=held, workers=workers, tokens=(), paused=True)
+        return replace(part, is_safe=not part.obstacles())
 
     def obstacles(self) -> list[str]:
         """Return a sentence for everything that keeps this from being safe."""
@@ -64,6 +85,11 @@ class Safety:
             )
         told += [f"worker {each['id']} has not seen the pause yet" for each in self.unaware]
         return told
+
+
+def host_of(worker: str) -> str:
+    """Return the host of a worker's id."""
+    return worker.partition("/")[0]
 
 
 class NotSafe(TimeoutError):
@@ -138,14 +164,17 @@ def look(session: Session) -> Safety:
 
 
 def wait_for_safe_state(
-    session: Session, timeout: timedelta | None, tell: Callable[[Safety], object] = lambda _: None
+    session: Session,
+    timeout: timedelta | None,
+    tell: Callable[[Safety], object] = lambda _: None,
+    scope: str = "all",
 ) -> Safety:
     """Wait until it is safe, at most *timeout* (None: for ever), and return the proof; *tell* gets each look.
 
-    It does not pause. Raises NotSafe.
+    It does not pause. A *scope* that is paused alone is safe when nothing of it runs. Raises NotSafe.
     """
     began = time.monotonic()
-    while not (found := look(session)).is_safe:
+    while not (found := look(session).within(scope)).is_safe:
         tell(found)
         if found.tokens:
             session.rows("sweep_tokens")  # of holders that are dead or stopped, where no keeper does it

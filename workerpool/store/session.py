@@ -90,6 +90,10 @@ class Session:
         columns = tuple(column.name for column in cursor.description or ())
         return Told(columns, tuple(cursor.fetchall()) if columns else (), cursor.statusmessage or "")
 
+    def server_major(self) -> int:
+        """Return the major version of the server."""
+        return self.connection.info.server_version // 10_000
+
     def version(self) -> str | None:
         """Return the version that the schema is at, or None where it is not made."""
         table = f"{quoted(self.schema)}.alembic_version"

@@ -7,13 +7,13 @@ SELECT r.id, r.item_key::text, r.handler::text, r.status::text, r.parked::text, 
        extract(epoch FROM clock_timestamp() - r.started_at)::double precision AS running_for,
        extract(epoch FROM clock_timestamp() - r.completed_at)::double precision AS ended_ago,
        extract(epoch FROM r.lease_expires_at - clock_timestamp())::double precision AS lease_left,
-       first.id AS behind, ahead.n AS ahead, i.halted_at IS NOT NULL AS halted, i.halt_reason, p.paused, p.mode AS pause_mode,
-       p.reason AS pause_reason, pool.alive AS workers, pool.able, pool.idle, pool.most, at_once.n AS at_once,
+       first.id AS behind, ahead.n AS ahead, i.halted_at IS NOT NULL AS halted, i.halt_reason, pauses.mine AS pauses,
+       coalesce(held.held, false) AS held, pool.alive AS workers, pool.able, pool.idle, pool.free, pool.most, at_once.n AS at_once,
        r.completed_at IS NOT NULL AND EXISTS (
            SELECT 1 FROM {schema}.revisions l
            WHERE l.item_key = r.item_key AND l.id > r.id AND (l.attempt > 0 OR l.status IN ('processing', 'completed', 'failed'))) AS outrun
 FROM {schema}.revisions r
-CROSS JOIN {schema}.pause_state p
+LEFT JOIN {schema}.running_revisions held ON held.id = r.id
 LEFT JOIN {schema}.items i ON i.item_key = r.item_key
 LEFT JOIN LATERAL (SELECT b.id FROM {schema}.revisions b
                    WHERE b.item_key = r.item_key AND b.status IN ('pending', 'processing') AND b.id <> r.id
@@ -24,9 +24,16 @@ LEFT JOIN LATERAL (SELECT count(*) AS n FROM (
                        WHERE b.item_key = r.item_key AND b.status IN ('pending', 'processing') AND b.id < r.id LIMIT 1000) s) ahead ON true
 LEFT JOIN LATERAL (SELECT count(*) AS alive, count(*) FILTER (WHERE r.handler = ANY (w.handlers)) AS able,
                           count(*) FILTER (WHERE r.handler = ANY (w.handlers) AND w.state = 'idle') AS idle,
+                          count(*) FILTER (WHERE r.handler = ANY (w.handlers) AND NOT EXISTS (
+                              SELECT 1 FROM {schema}.pauses h WHERE h.scope = 'host:' || split_part(w.id, '/', 1))) AS free,
                           min((w.limits ->> r.handler)::integer) AS most
                    FROM {schema}.workers w
                    WHERE w.is_active AND w.last_heartbeat > clock_timestamp() - %(silence)s::interval) pool ON true
 LEFT JOIN LATERAL (SELECT count(*) AS n FROM {schema}.revisions b
                    WHERE pool.most IS NOT NULL AND r.status = 'pending' AND b.status = 'processing' AND b.handler = r.handler) at_once ON true
+LEFT JOIN LATERAL (SELECT jsonb_agg(jsonb_build_object(
+                              'scope', p.scope, 'mode', p.mode, 'reason', p.reason, 'actor', p.actor, 'holder', p.holder, 'until', p.until,
+                              'age', extract(epoch FROM clock_timestamp() - p.requested_at)) ORDER BY p.id) AS mine
+                   FROM {schema}.pauses p
+                   WHERE p.scope IN ('all', 'handler:' || r.handler) OR starts_with(p.scope, 'host:')) pauses ON true
 WHERE r.id = ANY (%(ids)s::bigint[]) ORDER BY r.id

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import psycopg
 from bench_ground import Bench, Event, a_server, fill, read_events, verify, wait_for, wait_settled
+from bench_pause import pause_check
 
 INDEPENDENT = "INSERT INTO workerpool.revisions (item_key) SELECT 'i' || g FROM generate_series(1, {n}) g"
 ROUND_ROBIN = (
@@ -154,7 +155,17 @@ def assert_told(url: str, count: int) -> None:
         assert lines == (count,), lines
 
 
-WORKLOADS = {"W1": w1, "W2": w2, "W3": w3, "W4": w4, "W5": w5, "W7": w7, "HOT": hot_apart, "PROGRESS": progress}
+WORKLOADS = {
+    "W1": w1,
+    "W2": w2,
+    "W3": w3,
+    "W4": w4,
+    "W5": w5,
+    "W7": w7,
+    "HOT": hot_apart,
+    "PROGRESS": progress,
+    "PAUSE": pause_check,
+}
 
 
 def main() -> None:

@@ -166,7 +166,7 @@ def test_crashes_of_different_revisions_in_a_row_are_charged_to_the_slot(pool: P
 
 def test_a_stopped_worker_is_replaced_after_its_lease(pool: Pool) -> None:
     """SIGSTOP of a worker for longer than its lease: it is killed and replaced, its revision is retried (R20)."""
-    daemon = pool(lease="1s", heartbeat="200ms").start()
+    daemon = pool(lease="2s", heartbeat="200ms").start()
     revision = daemon.insert("page", "work", {"seconds": 60})
     worker = daemon.begun(revision)
     daemon.sql("UPDATE revisions SET payload = '{}'")

@@ -8,22 +8,27 @@ Invariant: ``enqueue`` on the caller's own connection writes in the caller's tra
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from workerpool import config
+from workerpool.core.durations import as_length
 from workerpool.core.revision import TERMINAL
 from workerpool.pool import Pool
-from workerpool.store import changing, embedded, enqueueing
+from workerpool.store import changing, enqueueing, pausing, quiet
+from workerpool.store.address import address, reached
 from workerpool.store.changing import Answer, CannotRevert, Continuation, FiresOn
 from workerpool.store.enqueueing import CannotEnqueue, Enqueued, NewRevision
-from workerpool.store.session import Connection, Session, newest
+from workerpool.store.pausing import BadPause, Mode, NotSafe, Safety
+from workerpool.store.quiet import NotIdle
+from workerpool.store.session import Connection, Session
 
 __all__ = [
     "Answer",
+    "BadPause",
     "CannotEnqueue",
     "CannotRevert",
     "Client",
@@ -31,8 +36,12 @@ __all__ = [
     "Enqueued",
     "NewRevision",
     "NoSuchRevision",
+    "NotIdle",
+    "NotSafe",
     "Revision",
+    "Safety",
     "WaitedTooLong",
+    "address",
 ]
 
 #: Between two looks at a revision that is waited for.
@@ -96,12 +105,8 @@ class Client:
         self._pool: Pool | None = None
         self._given_url = url
         with ExitStack() as opened:
-            if url is None or schema is None:
-                settings = config.load()
-                schema = schema or settings.db_schema
-                if url is None:
-                    url = opened.enter_context(address(settings))
-            self._session = opened.enter_context(Session(url, schema, "client"))
+            found, schema = opened.enter_context(reached(url, schema))
+            self._session = opened.enter_context(Session(found, schema, "client"))
             self._session.require()
             self._kept = opened.pop_all()
 
@@ -246,28 +251,44 @@ class Client:
             time.sleep(LOOK.total_seconds())
         return revision
 
+    def pause(
+        self,
+        reason: str,
+        mode: Mode = "drain",
+        *,
+        scope: str = "all",
+        until: datetime | None = None,
+        holder: str | None = None,
+    ) -> int:
+        """Let nothing of *scope* begin, with mode 'quiesce' nothing pass a checkpoint; return the version in force.
 
-@contextmanager
-def address(settings: config.Settings, *, migrating: bool = True) -> Iterator[str]:
-    """Yield the URL of the database of *settings*: the given one, or the embedded one for as long as it is used.
+        *until* (aware): it ends by itself. *holder*: whose pause it is, else this user's on this host. Raises BadPause.
+        """
+        return quiet.pause(self._session, reason, mode, scope=scope, until=until, holder=holder)
 
-    With *migrating* an embedded database is migrated where it is not yet: it is this program's own. Raises what
-    `embedded.running` raises.
-    """
-    if settings.database_url is not None:
-        yield settings.database_url.get_secret_value()
-        return
-    with embedded.running(embedded.Server(settings.home, settings.db_schema)) as url:
-        if migrating:
-            make_current(url, settings.db_schema)
-        yield url
+    def resume(
+        self, reason: str = "", *, scope: str | None = None, holder: str | None = None, everybody: bool = False
+    ) -> int:
+        """Take away own pauses, or those of *holder*, or of *everybody*; return how many there were."""
+        return quiet.resume(self._session, reason, scope=scope, holder=holder, everybody=everybody)
 
+    def wait_for_safe_state(
+        self, timeout: timedelta | float | None = None, *, reason: str = "", mode: Mode = "drain", keep: bool = False
+    ) -> Safety:
+        """Pause, and wait until nothing runs outside a hold: return the proof. `resume` ends the pause.
 
-def make_current(url: str, schema: str) -> None:
-    """Migrate the schema at *url* where it is missing or older than this program. Raises as `migrate.upgrade`."""
-    with Session(url, schema, "look") as session:
-        found = session.version()
-    if found is None or found < newest():
-        from workerpool.store import migrate  # only now: it takes longer to import than a whole command
+        Raises NotSafe, which says what still runs; its pause is then taken away again, unless *keep*.
+        """
+        return quiet.wait_for_safe_state(self._session, as_length(timeout), reason=reason, mode=mode, keep=keep)
 
-        migrate.upgrade(url, schema)
+    def metrics(self) -> dict[str, Any]:
+        """Return the figures of the pause, by the names of the view `pause_metrics`."""
+        return pausing.metrics(self._session)
+
+    def any_active(self) -> bool:
+        """Tell whether a revision runs or a work token is active."""
+        return any(quiet.active(self._session).values())
+
+    def wait_for_idle(self, timeout: timedelta | float | None = None) -> None:
+        """Wait until nothing is active, at most *timeout*; what waits in the queue is not. Raises NotIdle."""
+        quiet.wait_for_idle(self._session, as_length(timeout))

@@ -63,3 +63,8 @@ def format_duration(length: timedelta) -> str:
             return f"{whole}{unit}"
     whole, rest = divmod(microseconds, 1_000)
     return f"{whole}.{rest:03d}".rstrip("0") + "ms"
+
+
+def as_length(given: timedelta | float | None) -> timedelta | None:
+    """Return a length of time that a program gave, seconds or a `timedelta`; None stays None."""
+    return timedelta(seconds=given) if isinstance(given, (int, float)) else given

@@ -7,6 +7,7 @@ told everything that is in the way.
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 Tell = Callable[["Safety"], object]
 #: How many obstacles are named at once.
 NAMED = 50
+#: Seconds of waiting that a script's log need not tell of.
+SOON = 1.0
 
 
 def wait(
@@ -76,11 +79,13 @@ def _shown(quiet_stdout: bool) -> Iterator[Tell]:
         with _bar(quiet_stdout) as show:
             yield show
     else:
-        last = ""
+        last, began = "", time.monotonic()
 
         def show_line(found: Safety) -> None:
             nonlocal last
-            if (line := describe(found)) != last and not (quiet_stdout and found.is_safe):
+            if quiet_stdout and (found.is_safe or time.monotonic() - began < SOON):
+                return
+            if (line := describe(found)) != last:
                 click.echo(line, err=quiet_stdout)
             last = line
 

@@ -23,8 +23,8 @@ from workerpool.core.durations import ALLOWED as DURATION_FORMS
 from workerpool.core.durations import format_duration
 
 _NOT_GIVEN: Final = (None, "", ())
-# Names with our prefix that are read elsewhere: by start-workers.sh, between processes, by tests.
-_ELSEWHERE: Final = re.compile(r"WORKERPOOL_(RUN|WORKER|VENV|STRICT_EVENTS|TEST_\w+|FAILPOINT\w*)")
+# Names with our prefix that are read elsewhere: by start-workers.sh, between processes, under `safely`, by tests.
+_ELSEWHERE: Final = re.compile(r"WORKERPOOL_(RUN|WORKER|SAFELY|VENV|STRICT_EVENTS|TEST_\w+|FAILPOINT\w*)")
 
 Layer = tuple[Source, Mapping[str, object]]
 

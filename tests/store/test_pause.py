@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Iterator
+from datetime import timedelta
 
 import psycopg
 import pytest
@@ -10,6 +11,8 @@ from psycopg import errors
 from tests.conftest import Databases
 from tests.store.driving import Session, Waiting, blocked, done
 from workerpool.core.outcome import Outcome
+from workerpool.store import pausing
+from workerpool.store.session import Session as Reader
 
 
 @pytest.fixture
@@ -119,6 +122,25 @@ def test_a_pause_waits_for_a_running_claim_and_no_claim_comes_after_it(
         "SELECT max(r.started_at), (SELECT updated_at FROM {schema}.pause_state) FROM {schema}.revisions r"
     )[0]
     assert started < paused
+
+
+def test_the_proof_sees_a_claim_of_the_same_instant(
+    connection: psycopg.Connection, database: str, worker: Session, operator: Session
+) -> None:
+    """R15: a claim that was under way when the pause was asked for is there when the pause has been granted."""
+    worker.insert("a")
+    with worker.transaction():
+        held = worker.turn()
+        waiting = Waiting(lambda: pause(operator))
+        assert blocked(connection, operator) == "advisory"
+    waiting.result()
+    with Reader(database, "workerpool", "test") as reader:
+        found = pausing.look(reader)
+        assert (found.is_safe, [each["id"] for each in found.running]) == (False, [held[0].id])
+        with pytest.raises(pausing.NotSafe, match=f"revision {held[0].id} of a runs on host1/w1 for"):
+            pausing.wait_for_safe_state(reader, timedelta(0))
+        worker.settle(done(held[0]))
+        assert pausing.look(reader).is_safe
 
 
 def test_a_claim_that_hangs_is_named(worker: Session, operator: Session) -> None:

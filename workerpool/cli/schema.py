@@ -105,6 +105,8 @@ def prune(settings: Settings, as_json: bool, older_than: timedelta | None, yes: 
         found = opened.rows("prune_preview", retention=age)
         count = sum(row["revisions"] for row in found)
         if yes:
+            if (pool := opened.row("pool", silence=settings.lease)) is not None and pool["paused"]:
+                raise Refused("the pool is paused: nothing is deleted until the resume", EXIT_REFUSED)
             count = _delete(opened, age)
     if as_json:
         write_json(

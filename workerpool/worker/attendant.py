@@ -91,7 +91,8 @@ class Attendant:
         title, loop = f"workerpool: worker {self._brief.slot}", self.loop
         if loop is not None and loop.attempt.token is not None and time.monotonic() - loop.attempt.started > LONG:
             running = self._board.running(self._brief.board_slot)
-            title += f" busy revision {running.revision_id}" if running is not None else ""
+            state = self._board.counts(self._brief.board_slot)[1]  # busy, or paused where it is held
+            title += f" {state} revision {running.revision_id}" if running is not None else ""
         if title != self._title:
             self._title = title
             setproctitle.setproctitle(title)

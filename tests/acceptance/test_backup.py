@@ -18,9 +18,10 @@ from workerpool.store import dumping
 
 COUNTS = "SELECT status::text, count(*)::integer FROM workerpool.revisions GROUP BY status"
 WHOLE = (
-    "SELECT id, item_key::text, status::text, result, revision_number::integer, attempt::integer "
-    "FROM workerpool.revisions WHERE status = 'completed' AND id <= %s ORDER BY id"
+    "SELECT id, item_key::text, status::text, result, revision_number::integer, attempt::integer, completed_at "
+    "FROM workerpool.revisions WHERE status = 'completed' AND completed_at < %s ORDER BY id"
 )
+RESUMED = "SELECT created_at FROM workerpool.control_events WHERE action = 'resume' ORDER BY id DESC LIMIT 1"
 
 
 @pytest.fixture
@@ -73,9 +74,9 @@ def test_a_backup_under_load_runs_on_elsewhere(run: Run, database: str, empty: s
     found = dict(rows(empty, COUNTS))
     assert set(found) <= {"completed", "pending"}
     assert f"{found['completed']} completed" in told
-    newest = rows(empty, "SELECT max(id) FROM workerpool.revisions WHERE status = 'completed'")[0][0]
-    kept = rows(empty, WHOLE, newest)
-    assert kept == [each for each in rows(database, WHOLE, newest) if each in kept]
+    resumed = rows(database, RESUMED)[0][0]
+    kept = rows(empty, WHOLE, resumed)
+    assert kept == rows(database, WHOLE, resumed), "nothing ended between the backup and the resume"
     assert len(kept) == found["completed"] > 200
     paused = rows(empty, "SELECT paused, (SELECT count(*) FROM workerpool.pauses) FROM workerpool.pause_state")
     assert paused == [(False, 0)], "the pause of the backup does not come back"
@@ -88,6 +89,19 @@ def test_a_backup_under_load_runs_on_elsewhere(run: Run, database: str, empty: s
     assert dict(rows(empty, COUNTS)) == {"completed": sum(found.values()) + 1}
     gaps = "SELECT count(*), count(DISTINCT (item_key, revision_number)) FROM workerpool.revisions"
     assert len(set(rows(empty, gaps)[0])) == 1
+
+
+@pytest.mark.usefixtures("pool")
+def test_what_is_held_for_a_backup_goes_on_here_and_begins_anew_there(run: Run, database: str, empty: str) -> None:
+    """--mode quiesce does not wait for what runs: here its attempt goes on, in the copy it is not counted."""
+    run("enqueue", "a", "--handler", "slow")
+    until(lambda: rows(database, "SELECT count(*) = 1 FROM workerpool.running_revisions")[0][0])
+    run("backup", "queue.dump", "--mode", "quiesce")
+    run("restore", "queue.dump", WORKERPOOL_DATABASE_URL=empty)
+    state = "SELECT status::text, attempt::integer FROM workerpool.revisions"
+    assert rows(empty, state) == [("pending", 0)]
+    assert rows(database, state) == [("processing", 1)]
+    run("cancel", "1", "--wait")
 
 
 def test_what_ran_in_the_backup_is_given_back(run: Run, connection: psycopg.Connection, empty: str) -> None:

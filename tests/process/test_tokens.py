@@ -399,3 +399,15 @@ def test_workers_are_part_of_the_proof(pool: Callable[..., Daemon], database: st
     assert resume_all(url=database, schema=SCHEMA) == 2
     assert daemon.ended(later)["status"] == "completed"
     assert daemon.stop() == 0
+
+
+def test_a_keeper_sweeps_what_the_dead_left(pool: Callable[..., Daemon]) -> None:
+    """The view safe_state is right for whoever looks with plain SQL, soon after the lease; it is told in the log."""
+    daemon = pool(workers=1).start()
+    daemon.sql(
+        "INSERT INTO work_tokens (kind, holder, host, pid, expires_at) "
+        "VALUES ('orchestrator', 'dead', 'web1', 1, clock_timestamp())"
+    )
+    until(lambda: daemon.sql("SELECT count(*) AS n FROM work_tokens")[0]["n"] == 0, 5.0)
+    assert daemon.event("tokens.expired")["count"] == 1
+    assert daemon.stop() == 0

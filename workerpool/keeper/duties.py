@@ -44,8 +44,13 @@ def beat(brief: KeeperBrief, flock: Flock, board: Board, line: Line) -> None:
 
 
 def relay_pause(board: Board, line: Line) -> bool:
-    """Lift pauses whose time is over, and write the version in force on the board; tells whether that was news."""
-    lifted, version, paused = line.call("pause_now")[0]
+    """Lift pauses whose time is over, and write the version in force on the board; tells whether that was news.
+
+    Work tokens of holders that are dead or stopped are swept in the same statement.
+    """
+    lifted, version, paused, swept = line.call("pause_now")[0]
+    if swept:
+        log.info("tokens.expired", count=swept)
     if lifted:
         log.info("pause.lifted", count=lifted)
     if board.pause_version() == version:

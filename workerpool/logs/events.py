@@ -56,6 +56,7 @@ EVENTS: Final[dict[str, str]] = {
     "lease.renewed": "leases of living workers were lengthened",
     "lease.lost": "a living worker's lease could not be renewed: its attempt is no longer its own",
     "cancel.ignored": "a job succeeded although it was asked to stop",
+    "tokens.expired": "work tokens were not renewed: their holders died, stopped or lost the database",
     "task.failed": "a step of a program's background loop raised; the loop goes on",
     "callback.failed": "a callback of a job or of a token raised; the others were run",
     "pause.changed": "another version of the pause is in force",

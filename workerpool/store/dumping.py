@@ -206,10 +206,10 @@ def _pour(
 
 def _emptied(schema: str, there: str | None) -> str:
     """Return the statements that leave nothing in the schema, and the schema itself."""
-    if there is None:
-        return f"CREATE SCHEMA IF NOT EXISTS {quoted(schema)};"
-    steps = [step_sql(version, "down", schema) for version in reversed(versions()) if version <= there]
-    return "\n".join([*steps, f"DROP TABLE IF EXISTS {quoted(schema)}.alembic_version;"])
+    name = "'" + quoted(schema).replace("'", "''") + "'"
+    made = f"SELECT 'CREATE SCHEMA ' || {name} WHERE to_regnamespace({name}) IS NULL \\gexec"
+    steps = [step_sql(version, "down", schema) for version in reversed(versions()) if version <= (there or "")]
+    return "\n".join([made, *steps, f"DROP TABLE IF EXISTS {quoted(schema)}.alembic_version;"])
 
 
 def _text(file: IO[bytes]) -> str:

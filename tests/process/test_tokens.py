@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -45,6 +47,8 @@ for line in sys.stdin:
         token.release()
     print(f"{token.active} {token.lost}", flush=True)
 """
+PAGE = (Path(__file__).parents[2] / "docs" / "pausing.md").read_text()
+BLOCKS = re.findall(r"^```python\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
 #: A lease is 8 s; the promise is 10.
 FORGOTTEN = 10.0
 
@@ -411,3 +415,12 @@ def test_a_keeper_sweeps_what_the_dead_left(pool: Callable[..., Daemon]) -> None
     until(lambda: daemon.sql("SELECT count(*) AS n FROM work_tokens")[0]["n"] == 0, 5.0)
     assert daemon.event("tokens.expired")["count"] == 1
     assert daemon.stop() == 0
+
+
+@pytest.mark.parametrize("block", BLOCKS, ids=[each.splitlines()[0][-30:] for each in BLOCKS])
+def test_the_page_runs(block: str, database: str, monkeypatch: pytest.MonkeyPatch, client: Client) -> None:
+    """Each example of docs/pausing.md, as it is written; none leaves a pause or a token behind."""
+    monkeypatch.setenv("WORKERPOOL_DATABASE_URL", database)
+    exec(compile(block, "docs/pausing.md", "exec", dont_inherit=True), {"__name__": "docs"})
+    assert client.any_active() is False
+    assert client.metrics()["paused"] is False

@@ -12,6 +12,7 @@ import sys
 import time
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import cache
 from pathlib import Path
 
 from workerpool.store import changing, pausing
@@ -35,7 +36,13 @@ def program() -> str:
 
 def waiter() -> str:
     """Return whose pause `wait_for_safe_state` asks for: this process's own."""
-    return f"{changing.actor()}/{os.getpid()}"
+    return f"{program()} {changing.actor()} pid {os.getpid()} {_mark(os.getpid())}"
+
+
+@cache
+def _mark(_pid: int) -> str:
+    # A number that the system gives again must not take away what a dead process left.
+    return os.urandom(3).hex()
 
 
 def pause(

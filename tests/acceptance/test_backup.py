@@ -182,6 +182,32 @@ def test_a_backup_of_a_newer_schema_is_refused(
     assert rows(empty, "SELECT count(*) FROM pg_namespace WHERE nspname = 'workerpool'") == [(0,)]
 
 
+def test_a_backup_restored_without_us_starts_nothing(run: Run, empty: str, tmp_path: Path) -> None:
+    """pg_restore alone brings a whole queue, paused by the backup, which says so and is let go as any."""
+    run("enqueue", "a")
+    run("backup", "queue.dump")
+    tools = dumping.tools(18, brought=True)
+    with psycopg.connect(empty) as connection:
+        if connection.info.server_version >= 170000:
+            tools.run("pg_restore", [f"--dbname={empty}", "--no-owner", str(tmp_path / "queue.dump")])
+            target = {"WORKERPOOL_DATABASE_URL": empty}
+            assert "a backup" in run("explain", "1", **target).stdout
+            assert "the pool goes on" in run("resume", "--all", **target).stdout
+
+
+def test_a_password_is_in_no_argument(tmp_path: Path) -> None:
+    """Other users of the host read argument lists."""
+    program = tmp_path / "pg_dump"
+    program.write_text(f'#!/bin/sh\necho "$@" "$PGPASSWORD" > {tmp_path}/said\n')
+    program.chmod(0o755)
+    url = "postgresql://someone:hidden@127.0.0.1/there"
+    dumping.dump(dumping.Tools(tmp_path, 18), url, "workerpool", tmp_path / "file")
+    words, password = (tmp_path / "said").read_text().rstrip().rsplit(" ", 1)
+    assert password == "hidden"
+    assert "hidden" not in words
+    assert "user=someone" in words
+
+
 @pytest.mark.usefixtures("pool")
 def test_a_backup_that_is_stopped_leaves_nothing(run: Run, database: str, tmp_path: Path) -> None:
     """No file, no half of one, no pause."""

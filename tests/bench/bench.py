@@ -121,7 +121,7 @@ def hot_apart(bench: Bench) -> dict[str, float]:
     return {"alone_per_second": alone, "beside_per_second": rate(others), "ratio": rate(others) / alone}
 
 
-def progress(bench: Bench, pairs: int = 10, count: int = 3_000) -> dict[str, float]:
+def progress(bench: Bench, pairs: int = 40, count: int = 1_000) -> dict[str, float]:
     """1 ms handlers that call job.progress and job.log.info once, over such that do not: the ratio of their rates.
 
     In turns on one pool, and each pair in the other order than the one before.
@@ -143,8 +143,8 @@ def progress(bench: Bench, pairs: int = 10, count: int = 3_000) -> dict[str, flo
     return {
         "quiet_per_second": statistics.median(quiet),
         "ratio": statistics.median(ratios),
-        "lowest": min(ratios),
-        "highest": max(ratios),
+        "lower_quartile": statistics.quantiles(ratios)[0],
+        "upper_quartile": statistics.quantiles(ratios)[2],
     }
 
 

@@ -27,3 +27,10 @@ def race(job: Job) -> dict[str, Any]:
     if job.payload.get("fails"):
         raise Fail("as asked")
     return {"attempt": job.attempt}
+
+
+@handler("last words", max_attempts=2, backoff=BRISK)
+def last_words(job: Job) -> None:
+    """Say something, and fail at once."""
+    job.log.info(f"the words of attempt {job.attempt}")
+    raise ValueError("as asked")

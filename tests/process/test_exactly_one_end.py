@@ -284,3 +284,17 @@ def test_kill_against_completion(pool: Pool, rounds: int) -> None:
     assert len(rows) >= rounds
     assert {row["status"] for row in rows} == {"completed"}
     moment.assert_both_won()
+
+
+def test_the_last_words_come_before_the_end(pool: Pool) -> None:
+    """Also where a slow handler is next: an attempt that is tried again has no claim that would let its words in."""
+    daemon = pool(handlers=HANDLERS, workers=1).start()
+    revisions = []
+    for n in range(12):
+        revisions.append(daemon.insert(f"a{n}", "last words"))
+        daemon.insert(f"b{n}", "race", {"seconds": 0.15 if n % 3 == 0 else 0.0})
+    for revision in revisions:
+        assert daemon.ended(revision)["status"] == "failed"
+        words = [line[-1] for line in daemon.lines(revision) if line.startswith("the words")]
+        assert words == ["1", "2"]
+    assert daemon.stop() == 0

@@ -1,6 +1,6 @@
-"""One statement under way on a connection, while its sender does something else.
+"""Statements under way on a connection, while their sender does something else.
 
-Owns: sending a prepared statement and taking its answer later, over libpq's asynchronous calls. (psycopg's own
+Owns: sending prepared statements and taking their answers later, over libpq's asynchronous calls. (psycopg's own
 pipeline waits for the
 answer when it synchronises, so that nothing would overlap.) Invariant: parameters go as text and their types are
 those of the casts in
@@ -23,42 +23,77 @@ from psycopg.rows import TupleRow
 SILENCE = 30.0
 
 
-class Flight:
-    """A statement that was sent."""
+#: The name of a prepared statement, and its parameters.
+Sent = tuple[str, Sequence[Any]]
 
-    def __init__(self, connection: psycopg.Connection[TupleRow], name: str, parameters: Sequence[Any]) -> None:
-        """Send the prepared statement *name*. Raises psycopg.OperationalError where the connection is gone."""
+
+class Flight:
+    """Statements that were sent at once, each a transaction of its own; the last one's rows are wanted.
+
+    ``refused``: why the server refused one before the last, known with the answer.
+    """
+
+    def __init__(self, connection: psycopg.Connection[TupleRow], *statements: Sent) -> None:
+        """Send prepared statements. Raises psycopg.OperationalError where the connection is gone."""
         self._connection = connection
         self._transformer = Transformer.from_context(connection)
-        values = self._transformer.dump_sequence(parameters, [PyFormat.TEXT] * len(parameters))
+        self._count = len(statements)
+        self.refused: psycopg.Error | None = None
         server = connection.pgconn
-        server.send_query_prepared(name.encode(), values)
+        if self._count > 1:
+            server.enter_pipeline_mode()
+        for name, parameters in statements:
+            values = self._transformer.dump_sequence(parameters, [PyFormat.TEXT] * len(parameters))
+            server.send_query_prepared(name.encode(), values)
+            if self._count > 1:
+                server.pipeline_sync()
         while server.flush():
             ready, _, _ = select.select([server.socket], [server.socket], [], SILENCE)
             if ready:  # the server may be sending before it takes more
                 server.consume_input()
 
     def answer(self) -> list[TupleRow]:
-        """Wait for the rows. Raises psycopg.Error where the statement failed or the connection broke."""
-        server = self._connection.pgconn
+        """Wait for the rows. Raises psycopg.Error where the last statement failed or the connection broke."""
+        piped = self._count > 1
+        try:
+            for _ in range(self._count - 1):
+                try:
+                    self._result(piped=True)
+                except psycopg.Error as error:
+                    if error.sqlstate is None:  # not the server's word: the connection is gone
+                        raise
+                    self.refused = error
+            result = self._result(piped=piped)
+        finally:
+            if piped:
+                self._connection.pgconn.exit_pipeline_mode()
+        self._transformer.set_pgresult(result)
+        return self._transformer.load_rows(0, result.ntuples, tuple)
+
+    def _result(self, *, piped: bool) -> pq.abc.PGresult:
+        """Wait for what one statement gave, up to its end; in a pipe that is a mark after it."""
         results = []
-        while True:
-            while server.is_busy():
-                ready, _, _ = select.select([server.socket], [], [], SILENCE)
-                if not ready:
-                    raise psycopg.OperationalError(f"the server is silent for {SILENCE:.0f} s")
-                server.consume_input()
-            result = server.get_result()
-            if result is None:
-                break
+        while (result := self._next()) is not None:
             results.append(result)
+        if piped:
+            mark = self._next()
+            if mark is None or mark.status != pq.ExecStatus.PIPELINE_SYNC:
+                raise psycopg.OperationalError("the server closed the connection")
         for result in results:
-            if result.status != pq.ExecStatus.TUPLES_OK:
+            if result.status not in {pq.ExecStatus.TUPLES_OK, pq.ExecStatus.COMMAND_OK}:
                 raise errors.error_from_result(result, encoding="utf-8")
         if not results:
             raise psycopg.OperationalError("the server closed the connection")
-        self._transformer.set_pgresult(results[0])
-        return self._transformer.load_rows(0, results[0].ntuples, tuple)
+        return results[0]
+
+    def _next(self) -> pq.abc.PGresult | None:
+        server = self._connection.pgconn
+        while server.is_busy():
+            ready, _, _ = select.select([server.socket], [], [], SILENCE)
+            if not ready:
+                raise psycopg.OperationalError(f"the server is silent for {SILENCE:.0f} s")
+            server.consume_input()
+        return server.get_result()
 
 
 def prepare(connection: psycopg.Connection[TupleRow], name: str, text: bytes) -> None:

@@ -22,7 +22,7 @@ from psycopg.rows import TupleRow
 from workerpool.core.outcome import Outcome
 from workerpool.core.revision import Claim
 from workerpool.store.connection import connect, statement
-from workerpool.store.flight import Flight, prepare
+from workerpool.store.flight import Flight, Sent, prepare
 
 
 class LineLost(Exception):
@@ -120,6 +120,8 @@ class Line:
         self._prepared: set[str] = set()
         self._flight: Flight | None = None
         self._kept: Answer | BaseException | None = None
+        self.refused: psycopg.Error | None = None
+        """Why the server refused what was said in front of the turn that was answered last."""
 
     def open(self) -> None:
         """Connect, or connect again; raises LineLost where that fails. What was under way is forgotten."""
@@ -148,13 +150,16 @@ class Line:
             if connection is not None:
                 connection.close()
 
-    def submit(self, outcomes: Sequence[Outcome], order: Order) -> None:
+    def submit(self, outcomes: Sequence[Outcome], order: Order, told: Sequence[Any] = ()) -> None:
         """Send a turn and return at once; ``collect`` has the answer. One turn at a time.
 
+        *told*, the parameters of `told`, goes in front of it, in a transaction of its own.
         Raises LineLost or StatementRefused: nothing was sent, or nobody knows.
         """
         with self._lock:
-            connection = self._live()
+            if told and not psycopg.Pipeline.is_supported():
+                self.tell(told)
+                told = ()
             asked = [
                 order.worker,
                 order.token,
@@ -166,13 +171,28 @@ class Line:
             ]
             name = "turn" if outcomes else "claim"
             try:
-                if name not in self._prepared:
-                    prepare(connection, name, statement(name, self._schema).as_bytes())
-                    self._prepared.add(name)
                 settling = outcome_arrays(outcomes).values() if outcomes else ()
-                self._flight = Flight(connection, name, [*settling, *asked])
+                before = [self._prepare("told", told)] if told else []
+                turn = self._prepare(name, [*settling, *asked])
+                self._flight = Flight(self._live(), *before, turn)
             except psycopg.Error as error:
                 raise understood(error) from error
+
+    def tell(self, told: Sequence[Any]) -> None:
+        """Write what attempts said, by the parameters of `told`. Raises LineLost or StatementRefused."""
+        with self._lock:
+            if self._flight is not None:
+                self._finish()
+            try:
+                Flight(self._live(), self._prepare("told", told)).answer()
+            except psycopg.Error as error:
+                raise understood(error) from error
+
+    def _prepare(self, name: str, parameters: Sequence[Any]) -> Sent:
+        if name not in self._prepared:
+            prepare(self._live(), name, statement(name, self._schema).as_bytes())
+            self._prepared.add(name)
+        return name, parameters
 
     def collect(self) -> Answer:
         """Wait for the answer of the turn under way.
@@ -221,6 +241,7 @@ class Line:
             self._kept = answer_of(flight.answer())
         except psycopg.Error as error:
             self._kept = understood(error)
+        self.refused = flight.refused
 
 
 def answer_of(rows: Sequence[TupleRow]) -> Answer:

@@ -32,6 +32,9 @@ log = logs.get("worker")
 #: Log lines that may wait; beyond that a handler writes faster than the database takes, and lines are counted instead.
 MOST_LINES = 20_000
 
+#: Lines in one statement.
+AT_ONCE = 1_000
+
 REOPEN_EVERY = 0.1
 #: When (monotonic), level, message, data; and percent, step, number of steps.
 _Said = tuple[Claim, float, str, str, str | None]
@@ -49,6 +52,7 @@ class WorkerDesk:
         self._lock = threading.Lock()
         self._lines: list[_Said] = []
         self._progress: dict[int, _Progress] = {}
+        self._under_way: tuple[list[_Said], dict[int, _Progress]] = [], {}
         self._dropped = 0
         self.hold: Callable[[Claim, CancellationToken], None] = lambda *_: None
         """Stay here while the pause holds running revisions; whoever knows the pause puts its own here."""
@@ -149,50 +153,76 @@ class WorkerDesk:
         """Tell whether nothing waits."""
         return not self._lines and not self._progress
 
+    def take_off(self) -> list[Any]:
+        """Return what waits as the parameters of `told`, none for nothing, to be sent in front of the outcomes.
+
+        It is under way until ``landed`` or ``came_back``. Raises LineLost.
+        """
+        if len(self._lines) > AT_ONCE:
+            self.flush()
+        self._under_way = lines, progress = self._taken()
+        return _told(lines, progress) if lines or progress else []
+
+    def landed(self, refused: Exception | None) -> None:
+        """What was under way is in the database, or the database *refused* it."""
+        (lines, _), self._under_way = self._under_way, ([], {})
+        if refused is not None:
+            log.warning("settlement.refused", what="log lines and progress", count=len(lines), error=str(refused))
+
+    def came_back(self) -> None:
+        """Nobody knows what became of what was under way: it waits again."""
+        (lines, progress), self._under_way = self._under_way, ([], {})
+        self._put_back(lines, progress)
+
     def flush(self) -> None:
         """Write what waits.
 
         Raises LineLost with everything still here, so that it can be written on the next connection.
         """
+        lines, progress = self._taken()
+        try:
+            while lines or progress:
+                self._line.tell(_told(lines[:AT_ONCE], progress))
+                lines, progress = lines[AT_ONCE:], {}
+        except StatementRefused as error:
+            log.warning("settlement.refused", what="log lines and progress", count=len(lines), error=str(error))
+        except BaseException:
+            self._put_back(lines, progress)
+            raise
+
+    def _taken(self) -> tuple[list[_Said], dict[int, _Progress]]:
         with self._lock:
             lines, self._lines = self._lines, []
             progress, self._progress = self._progress, {}
             dropped, self._dropped = self._dropped, 0
-        if not lines and not progress:
-            return
-        try:
-            if dropped:
-                lines.append((lines[-1][0], time.monotonic(), "warning", f"{dropped} lines were left out", None))
-            self._write(lines, sorted(progress.values(), key=lambda each: each[0].revision_id))
-        except StatementRefused as error:
-            log.warning("settlement.refused", what="log lines and progress", count=len(lines), error=str(error))
-        except BaseException:
-            with self._lock:
-                self._lines = lines + self._lines
-                self._progress = progress | self._progress
-            raise
+        if dropped:
+            lines.append((lines[-1][0], time.monotonic(), "warning", f"{dropped} lines were left out", None))
+        return lines, progress
 
-    def _write(self, lines: list[_Said], progress: list[_Progress]) -> None:
-        now = time.monotonic()
-        for start in range(0, max(1, len(lines)), 1_000):
-            some = lines[start : start + 1_000]
-            # (one statement: a second round trip and commit would cost short work as much again)
-            self._line.call(
-                "told",
-                ids=[claim.revision_id for claim, *_ in progress],
-                tokens=[claim.token for claim, *_ in progress],
-                percents=[percent for _, percent, _, _ in progress],
-                steps=[step for _, _, step, _ in progress],
-                totals=[total for *_, total in progress],
-                line_ids=[claim.revision_id for claim, *_ in some],
-                line_tokens=[claim.token for claim, *_ in some],
-                attempts=[claim.attempt for claim, *_ in some],
-                ago=[now - at for _, at, *_ in some],
-                levels=[level for _, _, level, _, _ in some],
-                messages=[message for *_, message, _ in some],
-                data=[data for *_, data in some],
-            )
-            progress = []
+    def _put_back(self, lines: list[_Said], progress: dict[int, _Progress]) -> None:
+        with self._lock:
+            self._lines = lines + self._lines
+            self._progress = progress | self._progress
+
+
+def _told(lines: list[_Said], progress: dict[int, _Progress]) -> list[Any]:
+    """Return the parameters of `told`."""
+    now = time.monotonic()
+    latest = sorted(progress.values(), key=lambda each: each[0].revision_id)
+    return [
+        [claim.revision_id for claim, *_ in latest],
+        [claim.token for claim, *_ in latest],
+        [percent for _, percent, _, _ in latest],
+        [step for _, _, step, _ in latest],
+        [total for *_, total in latest],
+        [claim.revision_id for claim, *_ in lines],
+        [claim.token for claim, *_ in lines],
+        [claim.attempt for claim, *_ in lines],
+        [now - at for _, at, *_ in lines],
+        [level for _, _, level, _, _ in lines],
+        [message for *_, message, _ in lines],
+        [data for *_, data in lines],
+    ]
 
 
 def _json(data: dict[str, Any]) -> str:

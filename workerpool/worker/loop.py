@@ -102,7 +102,7 @@ class Loop:
         held = self._hand.held
         if held and not self._appetite.is_short(held):
             if self._hand.done:
-                settle_all(self._hand, self._line)
+                self._settle()
             self._perform_held()
             return
         if held and not self._plenty:
@@ -119,17 +119,16 @@ class Loop:
             self._starve()
 
     def _turn(self) -> str:
-        """Send what is done, ask for more, run what is held meanwhile, take the answer in."""
-        if not self._desk.is_empty:
-            self._desk.flush()
+        """Send what was said and what is done, ask for more, run what is held meanwhile, take the answer in."""
         if self._said != "busy" and self._hand.done:
             self._say("busy")  # after the first handler, not before it: the pick-up does not wait for this
         with self._hand.lock:
             order, sent = self._order(), time.monotonic()
             try:
-                self._line.submit(self._hand.send_off(pace.MOST), order)
+                self._line.submit(self._hand.send_off(pace.MOST), order, self._desk.take_off())
             except StatementRefused:
                 self._hand.came_back()
+                self._desk.came_back()
                 raise
             self._sent = order, sent
         if self._hand.held:
@@ -151,10 +150,12 @@ class Loop:
             except StatementRefused as error:
                 # The claim's half may have failed: the outcomes must not be lost with it (R8).
                 log.warning("turn.refused", error=str(error))
+                self._desk.landed(self._line.refused)
                 self._hand.came_back()
                 self._appetite.curb()
-                settle_all(self._hand, self._line)
+                self._settle()
                 return "contended"
+            self._desk.landed(self._line.refused)
             if self._on_first_round is not None:
                 self._on_first_round()
                 self._on_first_round = None
@@ -163,6 +164,11 @@ class Loop:
             self._plenty = len(answer.claims) >= order.how_many
             return answer.state
 
+    def _settle(self) -> None:
+        # An attempt that is given back has no claim any more that would let its last words in.
+        self._desk.flush()
+        settle_all(self._hand, self._line)
+
     def clear_desk(self) -> None:
         """A handler takes long: hold nothing behind it, settle what was done before it. Called by the attendant."""
         with self._hand.lock:
@@ -170,8 +176,7 @@ class Loop:
             given = self._hand.give_back()
             if given:
                 log.debug("revision.released", count=given, why="the handler before them takes long")
-            settle_all(self._hand, self._line)
-            self._desk.flush()
+            self._settle()
             if self._said != "busy":
                 self._say("busy")
 
@@ -275,6 +280,7 @@ class Loop:
                 presence.register(self._line, self._brief, self._handlers)
                 with self._hand.lock:
                     self._sent = self._lost = None
+                    self._desk.came_back()
                     reconcile(self._hand, self._line, self._brief.worker_id)
                 self._said = "busy"
                 log.info("database.regained")
@@ -289,6 +295,5 @@ class Loop:
         with self._hand.lock:
             self.absorb()
             self._hand.give_back()
-            self._desk.flush()
-            settle_all(self._hand, self._line)
+            self._settle()
         presence.say(self._line, self._brief, "gone")

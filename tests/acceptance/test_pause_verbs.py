@@ -185,6 +185,48 @@ def test_pause_waits_for_what_runs(run: Run, start: Any, connection: psycopg.Con
 
 
 @pytest.mark.usefixtures("pool")
+def test_who_no_longer_waits_is_told_that_it_stays_paused(run: Run, start: Any, connection: psycopg.Connection) -> None:
+    """Ctrl-C ends the wait, not the pause; a resume by somebody else ends the wait too."""
+    busy(run, connection)
+    waiting = start("pause", "--reason", "upgrade", "--wait")
+    assert "1 revision running" in waiting.stdout.readline() + waiting.stdout.readline()
+    waiting.send_signal(signal.SIGINT)
+    assert "it stays paused; `workerpool resume --holder" in waiting.communicate(timeout=LIMIT)[1]
+    assert (waiting.returncode, row(connection, STATE)[0]) == (130, True)
+    waiting = start("pause", "--reason", "upgrade", "--wait")
+    assert "paused (as it was)" in waiting.stdout.readline()
+    run("resume")
+    assert "somebody resumed meanwhile" in waiting.communicate(timeout=LIMIT)[1]
+    assert waiting.returncode == 4
+
+
+@pytest.mark.usefixtures("pool")
+def test_what_is_held_is_explained(run: Run, connection: psycopg.Connection) -> None:
+    """A quiesce is safe while a handler stays at its checkpoint; `explain` says so, and it goes on after."""
+    busy(run, connection)
+    assert "1 held at a checkpoint; safe" in run("pause", "--mode", "quiesce", "--reason", "copy", "--wait").stdout
+    found = read(run("explain", "1", "--json"))
+    assert "it is held at" in found["why"]
+    assert "goes on by itself after the resume" in found["why"]
+    assert found["next"].startswith("workerpool resume --holder")
+    seen = read(run("status", "--json"))["pause"]
+    assert (seen["is_safe"], seen["running"], seen["held"], seen["is_drained"]) == (True, 1, 1, False)
+    assert "0 revisions running, 1 held" in run("status").stdout
+    run("resume")
+    until(lambda: "it is held" not in run("explain", "1").stdout)
+    run("cancel", "1", "--wait")
+
+
+def test_a_claim_that_hangs_is_named(run: Run, database: str) -> None:
+    """75 after 5 s, with the backend that is in the way."""
+    with psycopg.connect(database) as other, other.transaction():
+        assert row(other, "SELECT workerpool.may_work()") == (True,)
+        refused = run("pause", "--reason", "x", code=75).stderr
+        assert "has not ended within 5 s" in refused
+        assert f"pid {other.info.backend_pid}" in refused
+
+
+@pytest.mark.usefixtures("pool")
 def test_a_handler_is_paused_and_drained_alone(run: Run, connection: psycopg.Connection) -> None:
     """`--wait` waits for what runs of it, and others go on."""
     busy(run, connection)
@@ -347,6 +389,21 @@ def test_a_stopped_safely_goes_on(settings: dict[str, str], connection: psycopg.
         os.killpg(pid, signal.SIGCONT)
         os.write(end, b"\n")
         assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 4
+    assert row(connection, STATE)[0] is False
+
+
+def test_a_closed_terminal_ends_the_command_and_its_pause(
+    settings: dict[str, str], connection: psycopg.Connection, tmp_path: Path
+) -> None:
+    """Nobody is there any more who could be told anything, and the pause is taken away all the same."""
+    connection.execute("SELECT workerpool.pause('handler:x', 'drain', 'to be told of', 'eve', 'eve', NULL)")
+    pid, end = pty.fork()
+    if pid == 0:
+        os.chdir(tmp_path)
+        os.execvpe(sys.executable, workerpool("safely", "sh", "-c", "echo ready; exec sleep 600"), settings)
+    said_until(end, "ready\r\n")
+    os.close(end)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 128 + signal.SIGHUP
     assert row(connection, STATE)[0] is False
 
 

@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import socket
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import click
 import pytest
 
-from workerpool.cli import VERBS, cli, demo, demo_view, edits, tables
+from workerpool.cli import VERBS, cli, demo, demo_view, edits, holders, tables
 from workerpool.cli.enqueue import read_payload
 from workerpool.cli.errors import Refused
 from workerpool.cli.home import Home, hold
@@ -319,3 +320,13 @@ def test_the_view_of_a_page_counts_its_edits() -> None:
     waiting = ended | {"status": "pending", "percent": None, "step": None}
     page = demo_view.pages([ended, running, waiting, waiting])[0]
     assert (page.done, page.total, page.percent, page.step, page.worker) == (1, 4, 37.5, "Editing", "W2")
+
+
+def test_a_holder_is_known_by_its_process_and_that_ones_start() -> None:
+    """A number that was given again is not the one that left; another host's cannot be judged; a person has none."""
+    own = holders.own("safely", f"anna@{socket.gethostname()}")
+    assert "is alive" in str(holders.fate(own.name))
+    assert "is gone without having taken the pause away" in str(holders.fate(own.name.replace(own.mark, "0" * 12)))
+    assert "can be seen only on far" in str(holders.fate(f"backup anna@far pid 7 {own.mark}"))
+    assert holders.fate("anna@far") is None
+    assert holders.fate("pause_state") is None

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from workerpool.store.pausing import Safety
     from workerpool.store.session import Row, Session
 
+EXIT_INTERRUPTED = 130
 CONTROLS = ("pool", "revision", "item")
 NO_REASON = "A pause needs a reason, which everybody who waits for it will read: --reason TEXT."
 
@@ -92,7 +93,10 @@ def pause(
                 click.echo(f"paused{was}: {holders.sentence(each)}; version {version}")
         if wait:
             hint = f"it stays paused; `{holders.lifting(mine)}` lets the pool go on" if mine else ""
-            found = draining.wait(opened, timeout, hint, scope=scope, quiet_stdout=as_json)
+            try:
+                found = draining.wait(opened, timeout, hint, scope=scope, quiet_stdout=as_json)
+            except KeyboardInterrupt:
+                raise Refused("not waiting any longer", EXIT_INTERRUPTED, hint) from None
     if as_json:
         write_json({"version": version, "scope": scope, "mode": mode, **figures(found)})
     elif not wait:

@@ -98,7 +98,7 @@ class Signals:
             code = child.wait()
             self._child = None
         except OSError as error:
-            click.echo(f"workerpool: {words[0]}: {error.strerror}", err=True)
+            _say(f"workerpool: {words[0]}: {error.strerror}")
             return 127 if isinstance(error, FileNotFoundError) else 126
         finally:
             self._running = False
@@ -128,7 +128,7 @@ class Window:
                     self._left(error)
                     return
                 if not told:
-                    click.echo("workerpool: waiting for the database, to take the pause away", err=True)
+                    _say("workerpool: waiting for the database, to take the pause away")
                 told = True
                 time.sleep(AGAIN.total_seconds())
 
@@ -137,16 +137,16 @@ class Window:
         with session(self._settings, "safely", migrated=False, migrating=False) as opened:
             lifted = pausing.resume(opened, who, "it is done", holder=self.holder.name)
             if not lifted and self.is_paused:
-                click.echo("workerpool: somebody else has taken the pause away; `workerpool events` says who", err=True)
+                _say("workerpool: somebody else has taken the pause away; `workerpool events` says who")
             for each in pausing.pauses(opened):
-                click.echo(f"workerpool: still paused: {holders.sentence(each)}", err=True)
+                _say(f"workerpool: still paused: {holders.sentence(each)}")
 
     def _left(self, error: Exception) -> None:
         self.is_left = True
         known = explain(error)
         why = known.message if known is not None else repr(error)
         command = holders.lifting([{"scope": "all", "holder": self.holder.name}])
-        click.echo(f"workerpool: the pause could not be taken away: {safe(why)}\n  `{command}` does it", err=True)
+        _say(f"workerpool: the pause could not be taken away: {safe(why)}\n  `{command}` does it")
 
 
 @contextmanager
@@ -178,6 +178,12 @@ def opened_window(
         finally:
             if is_there:
                 window.lift()
+
+
+def _say(text: str) -> None:
+    """Tell somebody who may have gone: a terminal that was closed must not keep the pause."""
+    with suppress(OSError):
+        click.echo(text, err=True)
 
 
 def exit_code(window: Window, code: int) -> int:

@@ -52,6 +52,15 @@ def test_any_error_is_recorded_on_its_revision(shared: Daemon, handler: str, err
     assert len(row["error_message"]) < 9000
 
 
+def test_what_a_handler_logs_is_in_both_logs(shared: Daemon) -> None:
+    """job.log: a line of the execution log, and an event of the daemon's own, with revision and attempt."""
+    revision = shared.insert("page", "ghost", {"seconds": 0})
+    assert shared.ended(revision)["status"] == "completed"
+    event = shared.event("revision.logged", revision_id=revision)
+    assert (event["attempt"], event["level"], event["message"]) == (1, "info", "attempt 1 is at its end")
+    assert shared.lines(revision) == ["attempt 1 is at its end"]
+
+
 def test_a_worker_that_ran_out_of_memory_is_replaced(shared: Daemon) -> None:
     """MemoryError: the revision fails with that, its worker leaves as planned, and the slot is not charged."""
     before = len(shared.events("child.exited", why="the worker was replaced as planned"))

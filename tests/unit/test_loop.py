@@ -56,7 +56,7 @@ class Memory:
         self.turns = 0
         self._answer: Answer | None = None
 
-    def submit(self, outcomes: Sequence[Outcome], order: Order) -> None:
+    def submit(self, outcomes: Sequence[Outcome], order: Order, told: Sequence[Any] = ()) -> None:
         self.turns += 1
         settled = self.settle(outcomes)
         claimed = [number for number, status in self.rows.items() if status == "pending"][: min(order.how_many, 2)]

@@ -7,16 +7,19 @@ Invariant: a call here costs a short handler almost nothing; what it says is wri
 from __future__ import annotations
 
 import json
+import logging
 import os
 from contextlib import AbstractContextManager
 from typing import Any, Literal, Protocol
 
+from workerpool import logs
 from workerpool.core.errors import InvalidPayload, clean
 from workerpool.core.revision import Claim
 from workerpool.job.artifacts import Shelf
 from workerpool.job.continuations import Added, Callback, Continuations
 from workerpool.job.token import CancellationToken
 
+log = logs.get("handler")
 #: Lines of its log that one attempt may leave; the rest is counted.
 MAX_LINES = 2_000
 MAX_LINE = 4_000
@@ -52,7 +55,7 @@ class Desk(Protocol):
 
 
 class JobLog:
-    """The execution log of one attempt; bounded, and never in the way."""
+    """The execution log of one attempt, and the daemon's own; bounded, and never in the way."""
 
     def __init__(self, desk: Desk, claim: Claim) -> None:
         self._desk, self._claim = desk, claim
@@ -60,22 +63,38 @@ class JobLog:
 
     def debug(self, message: str, **data: Any) -> None:
         """Write a line of level debug."""
-        self.write("debug", message, data)
+        self._say(logging.DEBUG, "debug", message, data)
 
     def info(self, message: str, **data: Any) -> None:
         """Write a line of level info."""
-        self.write("info", message, data)
+        self._say(logging.INFO, "info", message, data)
 
     def warning(self, message: str, **data: Any) -> None:
         """Write a line of level warning."""
-        self.write("warning", message, data)
+        self._say(logging.WARNING, "warning", message, data)
 
     def error(self, message: str, **data: Any) -> None:
         """Write a line of level error."""
-        self.write("error", message, data)
+        self._say(logging.ERROR, "error", message, data)
+
+    def _say(self, number: int, level: str, message: str, data: dict[str, Any]) -> None:
+        self.write(level, message, data)
+        if self._lines <= MAX_LINES:
+            claim, more = self._claim, {"data": data} if data else {}
+            log.log(
+                number,
+                "revision.logged",
+                revision_id=claim.revision_id,
+                attempt=claim.attempt,
+                message=str(message),
+                **more,
+            )
 
     def write(self, level: str, message: str, data: dict[str, Any] | None = None) -> None:
-        """Write a line; *data* that is not JSON is written as text. After MAX_LINES, lines are only counted."""
+        """Write a line of the execution log only; *data* that is not JSON is written as text.
+
+        After MAX_LINES, lines are only counted.
+        """
         self._lines += 1
         if self._lines <= MAX_LINES:
             self._desk.write_log(self._claim, level, clean(str(message), MAX_LINE), data or None)

@@ -54,6 +54,7 @@ class Memory:
         self.rows = dict.fromkeys(range(1, 5), "pending")
         self.tokens: dict[int, Any] = {}
         self.turns = 0
+        self.refused = None
         self._answer: Answer | None = None
 
     def submit(self, outcomes: Sequence[Outcome], order: Order, told: Sequence[Any] = ()) -> None:

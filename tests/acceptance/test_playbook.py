@@ -142,3 +142,30 @@ def test_the_upgrade_as_one_command(database: str, tmp_path: Path, newer: Path) 
         assert "completed" in host.run("enqueue", "page", "--handler", "good", "--wait")
     finally:
         host.stop()
+
+
+def test_a_command_may_replace_the_program_itself(
+    database: str, connection: psycopg.Connection, tmp_path: Path, newer: Path
+) -> None:
+    """All that the way out needs is in memory before the command runs, as if the program were gone from the disk."""
+    host = Host(database, tmp_path)
+    host.install(newer)
+    shutil.rmtree(newer / "workerpool" / "store" / "migrations" / "steps" / "0002")
+    assert host.run("safely", "rm", "-r", str(newer / "workerpool")) == ""
+    assert connection.execute("SELECT paused, version FROM workerpool.pause_state").fetchone() == (False, 2)
+
+
+def test_a_command_may_stop_the_pool_that_brings_its_database(tmp_path: Path) -> None:
+    """The embedded server ends with its pool; to take the pause away it is started again."""
+    host = Host("", tmp_path)
+    try:
+        host.run("enqueue", "page", "--handler", "good")
+        host.start()
+        inside = f"{' '.join(workerpool('stop'))} && cp -a {tmp_path}/home {tmp_path}/copy"
+        assert "stopped pid" in host.run("safely", "sh", "-c", inside)
+        host.run("resume", code=4)
+        host.settings["WORKERPOOL_HOME"] = str(tmp_path / "copy")
+        assert "gone without having taken the pause away" in host.run("status"), "the copy was made during the pause"
+        assert "the pool goes on" in host.run("resume", "--all")
+    finally:
+        host.stop()

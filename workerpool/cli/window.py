@@ -166,7 +166,8 @@ def opened_window(
         try:
             try:
                 with session(settings, verb) as opened:
-                    statement("resume", opened.schema)  # in memory, whatever becomes of the file
+                    for name in ("resume", "pauses"):
+                        statement(name, opened.schema)  # in memory, whatever becomes of the files
                     is_there = True
                     pausing.pause(opened, mode, reason, who, holder=holder.name)
                     window.is_paused = True

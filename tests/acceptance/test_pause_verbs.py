@@ -354,7 +354,10 @@ def said_until(end: int, wanted: str) -> str:
     while wanted not in told:
         assert time.monotonic() < deadline, told
         if select.select([end], [], [], 0.1)[0]:
-            told += os.read(end, 4096).decode()
+            try:
+                told += os.read(end, 4096).decode()
+            except OSError:  # nobody is at the other side any more
+                raise AssertionError(f"{wanted!r} was not said, but: {told}") from None
     return told
 
 
@@ -366,8 +369,7 @@ def test_an_interactive_command_has_the_terminal(
         "import os, signal, sys\n"
         "print('front', os.isatty(0), os.tcgetpgrp(0) == os.getpgrp(), "
         "signal.getsignal(2) is signal.default_int_handler)\n"
-        "print('read', input())\n"
-        "try:\n    input()\nexcept KeyboardInterrupt:\n    print('interrupted')\n    sys.exit(5)\n"
+        "try:\n    print('read', input())\n    input()\nexcept KeyboardInterrupt:\n    print('interrupted')\n    sys.exit(5)\n"
     )
     with terminal(settings, tmp_path, "safely", "--", sys.executable, "-c", script) as (pid, end):
         assert "front True True True" in said_until(end, "front True True True\r\n")

@@ -369,7 +369,8 @@ def test_an_interactive_command_has_the_terminal(
         "import os, signal, sys\n"
         "print('front', os.isatty(0), os.tcgetpgrp(0) == os.getpgrp(), "
         "signal.getsignal(2) is signal.default_int_handler)\n"
-        "try:\n    print('read', input())\n    input()\nexcept KeyboardInterrupt:\n    print('interrupted')\n    sys.exit(5)\n"
+        "try:\n    print('read', input())\n    input()\nexcept KeyboardInterrupt:\n"
+        "    print('interrupted')\n    sys.exit(5)\n"
     )
     with terminal(settings, tmp_path, "safely", "--", sys.executable, "-c", script) as (pid, end):
         assert "front True True True" in said_until(end, "front True True True\r\n")

@@ -240,7 +240,7 @@ class Job:
 def parse_payload(text: str | None) -> dict[str, Any]:
     """Return the payload as a dict; raises InvalidPayload where it is not an object that Python can hold."""
     try:
-        payload = json.loads(text or "{}", parse_constant=_refuse)
+        payload = _DECODER.decode(text or "{}")
     except (ValueError, RecursionError) as error:
         raise InvalidPayload(f"the payload cannot be read: {clean(str(error), 200)}") from error
     if not isinstance(payload, dict):
@@ -250,3 +250,7 @@ def parse_payload(text: str | None) -> dict[str, Any]:
 
 def _refuse(constant: str) -> None:
     raise ValueError(f"{constant} is not JSON")
+
+
+#: Made once: json.loads makes one for each call that has options.
+_DECODER = json.JSONDecoder(parse_constant=_refuse)

@@ -17,6 +17,8 @@ log = logs.get("worker")
 EXIT_DAMAGED = 71
 #: After a handler that took longer than this, in seconds, the memory in use is looked at; else after every 64.
 LONG = 0.05
+#: Without the wrapper that makes enum members of the answers: this is asked after each handler, four times.
+_getsignal = getattr(signal.getsignal, "__wrapped__", signal.getsignal)
 _OURS = (signal.SIGTERM, signal.SIGQUIT, signal.SIGINT, signal.SIGHUP)
 
 
@@ -29,7 +31,7 @@ class Footing:
         self._identity = os.fstat(descriptor)[1:3]
         self._folder = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         self._folder_identity = os.fstat(self._folder)[1:3]
-        self._handlers = [signal.getsignal(number) for number in _OURS]
+        self._handlers = [_getsignal(number) for number in _OURS]
 
     @property
     def is_gone(self) -> bool:
@@ -52,7 +54,7 @@ class Footing:
             moved = True
         if moved:
             os.fchdir(self._folder)
-        if [signal.getsignal(number) for number in _OURS] != self._handlers:
+        if [_getsignal(number) for number in _OURS] != self._handlers:
             log.warning("worker.dirtied", what="signal handlers")
             return True
         return False

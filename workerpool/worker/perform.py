@@ -42,6 +42,10 @@ DEFAULT_OUTPUT_LIMIT = 256 << 20
 _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 
 
+#: Made once: json.dumps makes one for each call that has options.
+_ENCODER = json.JSONEncoder(allow_nan=False, ensure_ascii=False, separators=(",", ":"))
+
+
 class NotJson(Fail):
     """A handler returned something that JSON cannot hold."""
 
@@ -52,7 +56,7 @@ class NotJson(Fail):
 def encode(result: object) -> str:
     """Return *result* as JSON text that jsonb takes; raises NotJson with the reason."""
     try:
-        text = json.dumps(result, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
+        text = _ENCODER.encode(result)
         text.encode()
     except UnicodeEncodeError as error:
         raise NotJson("a text in it holds a lone surrogate") from error
@@ -108,10 +112,10 @@ class Performer:
         try:
             self.job = Job(claim, self._desk, token, max_attempts)
             outcome = verdicts.completed(claim.revision_id, claim.token, encode(checked(self._call(self.job))))
+            self._stay_one_process()
         except BaseException as error:
             self._stay_one_process()
             outcome = self._failure(claim, tries, token, error)
-        self._stay_one_process()
         self.dirty |= self._footing.restore()
         self._finish_output()
         try:

@@ -190,7 +190,7 @@ def _renderer(console: bool, colours: bool, secrets: Iterable[str]) -> Processor
         line = str(draw(logger, method, _escape(fields))) if console else _as_json(fields)
         for secret in longest_first:
             line = line.replace(secret, "***")
-        return _URL_PASSWORD.sub(r"\1***@", line)
+        return _URL_PASSWORD.sub(r"\1***@", line) if "://" in line else line
 
     return render
 
@@ -198,7 +198,7 @@ def _renderer(console: bool, colours: bool, secrets: Iterable[str]) -> Processor
 def _as_json(fields: EventDict) -> str:
     first = {key: fields.pop(key) for key in ("timestamp", "level", "event", "role") if key in fields}
     try:
-        return json.dumps({**first, **fields}, default=_spoken)
+        return _ENCODER.encode({**first, **fields})
     except (TypeError, ValueError, RecursionError):  # keys that are no text, or a value that holds itself
         return json.dumps({**first, **{str(key): _spoken(value) for key, value in fields.items()}})
 
@@ -208,6 +208,10 @@ def _spoken(value: object) -> str:
         return repr(value)
     except Exception:
         return f"<{type(value).__name__} that cannot be shown>"
+
+
+#: Made once: json.dumps makes one for each call that has options.
+_ENCODER: Final = json.JSONEncoder(default=_spoken)
 
 
 def _notice(render: Processor, count: int) -> str:

@@ -9,6 +9,7 @@ import contextlib
 import os
 import select
 import threading
+import time
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -16,6 +17,9 @@ from queue import Empty, SimpleQueue
 from typing import Final
 
 _MOST_WAITING: Final = 4000
+#: Seconds between two writes, unless more than one write's worth of lines waits; the first line after a silence waits
+#: for nothing.
+GATHER: Final = 0.05
 # A write of this size to a pipe is not mixed with those of other processes.
 _WHOLE: Final = select.PIPE_BUF
 
@@ -81,7 +85,9 @@ class LogWriter:
 
     def _run(self) -> None:
         held: str | threading.Event | None = None
+        written = 0.0
         while True:
+            more_waits = held is not None
             item = held if held is not None else self._lines.get()
             held = None
             if self._reopen.is_set():
@@ -92,6 +98,9 @@ class LogWriter:
                     self._take(None)
                     return
                 continue
+            if not more_waits:
+                # Waking for each of many lines would take the interpreter from whoever writes them.
+                time.sleep(max(0.0, written + GATHER - time.monotonic()))
             chunk, count = _encode(item), 1
             while held is None and len(chunk) < _WHOLE:
                 with contextlib.suppress(Empty):
@@ -100,6 +109,7 @@ class LogWriter:
                     break
                 chunk, count, held = chunk + more, count + 1, None
             self._write(chunk, count)
+            written = time.monotonic()
 
     def _write(self, chunk: bytes, count: int) -> None:
         untold = self._untold

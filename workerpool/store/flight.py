@@ -12,6 +12,7 @@ from __future__ import annotations
 import select
 from collections.abc import Sequence
 from typing import Any
+from uuid import UUID
 
 import psycopg
 from psycopg import errors, pq
@@ -23,6 +24,8 @@ from psycopg.rows import TupleRow
 SILENCE = 30.0
 
 
+#: Types whose text needs no quotes in an array.
+_UNQUOTED = {int, float, bool, UUID, type(None)}
 #: The name of a prepared statement, and its parameters.
 Sent = tuple[str, Sequence[Any]]
 
@@ -43,7 +46,8 @@ class Flight:
         if self._count > 1:
             server.enter_pipeline_mode()
         for name, parameters in statements:
-            values = self._transformer.dump_sequence(parameters, [PyFormat.TEXT] * len(parameters))
+            plain = [array_literal(value) if isinstance(value, list) else value for value in parameters]
+            values = self._transformer.dump_sequence(plain, [PyFormat.TEXT] * len(plain))
             server.send_query_prepared(name.encode(), values)
             if self._count > 1:
                 server.pipeline_sync()
@@ -94,6 +98,17 @@ class Flight:
                 raise psycopg.OperationalError(f"the server is silent for {SILENCE:.0f} s")
             server.consume_input()
         return server.get_result()
+
+
+def array_literal(values: list[Any]) -> list[Any] | str:
+    """Return a list of numbers, booleans or UUIDs as the text of an array, any other list as it is.
+
+    The driver looks at each element anew; for these nothing needs to be quoted.
+    """
+    kinds = set(map(type, values))
+    if not kinds <= _UNQUOTED:
+        return values
+    return "{" + ",".join(["NULL" if value is None else str(value) for value in values]) + "}"
 
 
 def prepare(connection: psycopg.Connection[TupleRow], name: str, text: bytes) -> None:

@@ -8,7 +8,8 @@ WITH progressed AS (
         total_steps = coalesce(p.total, r.total_steps), updated_at = clock_timestamp()
     FROM unnest($1::bigint[], $2::uuid[], $3::numeric[], $4::text[], $5::integer[])
          AS p (id, token, percent, step, total)
-    WHERE r.id = p.id AND r.claim_token = p.token AND r.status = 'processing'
+    -- (a row has a lease exactly while it is processing; asked for its status, the planner walks all processing rows)
+    WHERE r.id = p.id AND r.claim_token = p.token AND r.lease_expires_at IS NOT NULL
 )
 INSERT INTO {schema}.execution_log (revision_id, attempt, at, level, message, data)
 SELECT l.id, l.attempt, clock_timestamp() - l.ago * interval '1 second', l.level, l.message, l.data::jsonb

@@ -53,11 +53,11 @@ def test_any_error_is_recorded_on_its_revision(shared: Daemon, handler: str, err
 
 
 def test_what_a_handler_logs_is_in_both_logs(shared: Daemon) -> None:
-    """job.log: a line of the execution log, and an event of the daemon's own, with revision and attempt."""
+    """job.log: a line of the execution log, and an event of the daemon's own, here at level debug."""
     revision = shared.insert("page", "ghost", {"seconds": 0})
     assert shared.ended(revision)["status"] == "completed"
     event = shared.event("revision.logged", revision_id=revision)
-    assert (event["attempt"], event["level"], event["message"]) == (1, "info", "attempt 1 is at its end")
+    assert (event["attempt"], event["level"], event["message"]) == (1, "debug", "attempt 1 is at its end")
     assert shared.lines(revision) == ["attempt 1 is at its end"]
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import psycopg
 from bench_ground import Bench, Event, a_server, fill, read_events, verify, wait_for, wait_settled
-from bench_pause import pause_check
+from bench_pause import limit_check, pause_check
 
 INDEPENDENT = "INSERT INTO workerpool.revisions (item_key) SELECT 'i' || g FROM generate_series(1, {n}) g"
 ROUND_ROBIN = (
@@ -165,6 +165,7 @@ WORKLOADS = {
     "HOT": hot_apart,
     "PROGRESS": progress,
     "PAUSE": pause_check,
+    "LIMIT": limit_check,
 }
 
 

@@ -1,4 +1,4 @@
-"""PAUSE: what the pause guard (R12) costs a claim.
+"""PAUSE: what the pause guard (R12) costs a claim. LIMIT: what a handler with a limit costs the claims of others.
 
 Two databases on one server, one with the function `turn` as it is and one with its guard taken out, are claimed from by
 turns, one revision at a time: the form in which a claim does least, and the guard weighs most; bare, and settling the
@@ -36,12 +36,16 @@ class Claimer:
         self._cursor = psycopg.RawCursor(self.connection)
         self._outcomes: list[object] = []
 
-    def round(self, *, settling: bool) -> float:
-        """Claim so many, settling each with the next; returns the seconds of a turn."""
+    def round(self, *, settling: bool, handlers: tuple[str, ...] = ("default",), limit: int | None = None) -> float:
+        """Claim so many, settling each with the next; returns the seconds of a turn.
+
+        *limit*: how many of the last of *handlers* may run at once.
+        """
+        limits = [None] * (len(handlers) - 1) + [limit]
         began = time.perf_counter()
         for _ in range(A_ROUND):
             token = uuid4()
-            asked = ["host/m/W1.1", token, ["default"], [None], 1, 2, "60 seconds"]
+            asked = ["host/m/W1.1", token, list(handlers), limits, 1, 2, "60 seconds"]
             rows = self._cursor.execute(self._turn, [*outcome_arrays(self._outcomes).values(), *asked]).fetchall()
             claimed = [row for row in rows if row[0] == "claimed"]
             assert len(claimed) == 1
@@ -81,3 +85,24 @@ def pause_check(bench: Bench) -> dict[str, float]:
             ratio = statistics.median(a / b for a, b in pairs)
             found |= {f"{name}_us": guarded_us, f"{name}_without_us": bare_us, f"{name}_ratio": ratio}
     return found
+
+
+def limit_check(bench: Bench) -> dict[str, float]:
+    """Return the microseconds of a turn of a worker that also has a handler with a limit, which has nothing to do, and
+    of one that has the same handler without a limit, and the ratio.
+    """
+    both = ("default", "limited")
+    with bench.database() as url:
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute(FILL, [2 * (ROUNDS + 1) * A_ROUND])
+            connection.execute("VACUUM ANALYZE workerpool.revisions")
+        claimer = Claimer(url)
+        claimer.round(settling=True, handlers=both)
+        claimer.round(settling=True, handlers=both, limit=2)
+        pairs = [
+            (claimer.round(settling=True, handlers=both, limit=2), claimer.round(settling=True, handlers=both))
+            for _ in range(ROUNDS)
+        ]
+        claimer.connection.close()
+    limited_us, free_us = (statistics.median(times) * 1e6 for times in zip(*pairs, strict=True))
+    return {"limited_us": limited_us, "free_us": free_us, "ratio": statistics.median(a / b for a, b in pairs)}

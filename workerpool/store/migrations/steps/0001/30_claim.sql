@@ -41,6 +41,8 @@ DECLARE
     chosen     bigint[] := '{}';
     paused     boolean := true;           -- or about to be
     scopes     text[];                    -- the handlers and hosts that are paused beside
+    limited    boolean;                   -- one of the handlers has such a limit
+    counted    boolean := false;          -- and something to do
     rooms      integer[];                 -- of each handler how many more may run; null where none has a limit
 BEGIN
     IF current_setting('transaction_isolation') <> 'read committed' THEN
@@ -74,10 +76,20 @@ BEGIN
             successors := '{}';
         END IF;
     END IF;
-    IF array_remove(limits, NULL) <> '{}' THEN
+    limited := array_remove(limits, NULL) <> '{}';
+    IF limited THEN
+        -- one that has nothing to do is left out, so that it costs the others next to nothing
+        SELECT coalesce(array_agg(h.name), '{}'), coalesce(array_agg(h.most), '{}'), count(*), coalesce(bool_or(h.most IS NOT NULL), false)
+        INTO the_handlers, limits, seen, counted
+        FROM unnest(the_handlers, limits) AS h (name, most)
+        WHERE h.most IS NULL OR (
+            SELECT 1 FROM {schema}.revisions p
+            WHERE p.handler = h.name AND p.status = 'pending' AND p.parked IS NULL LIMIT 1) IS NOT NULL;
+    END IF;
+    IF counted THEN
         found := ARRAY(SELECT h.place FROM unnest(the_handlers, limits) WITH ORDINALITY AS h (name, most, place)
                        WHERE h.most IS NULL OR pg_try_advisory_xact_lock({schema}.handler_lock(h.name)));
-        refused := cardinality(found) < cardinality(the_handlers);
+        refused := cardinality(found) < seen;
         -- in a statement whose snapshot is newer than the locks: a handler with no room is not looked at
         SELECT coalesce(array_agg(h.name), '{}'), array_agg(h.room) INTO the_handlers, rooms
         FROM (SELECT u.name, u.most - CASE WHEN u.most IS NOT NULL THEN (
@@ -102,7 +114,8 @@ BEGIN
                   FOR NO KEY UPDATE SKIP LOCKED) r
               ORDER BY r.rank, r.id LIMIT page) c;
         due_looked := true;
-        IF due THEN   -- it takes part from now on (R6)
+        IF due THEN   -- it takes part from now on (R6), if not in this turn
+            refused := refused OR limited;
             UPDATE {schema}.revisions r SET status = 'pending', parked = NULL, updated_at = clock_timestamp()
             WHERE r.id = ANY (ARRAY(
                 SELECT d.id FROM {schema}.revisions d

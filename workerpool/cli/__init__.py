@@ -51,6 +51,7 @@ VERBS = {
     "purge": "item",
     "export": "item",
     "demo": "demo",
+    "bench": "bench",
     "completion": "settings",
 }
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from psycopg.conninfo import make_conninfo
+
 from workerpool import config
 from workerpool.store import embedded
 from workerpool.store.session import Session, newest
@@ -53,3 +55,8 @@ def make_current(url: str, schema: str) -> None:
         from workerpool.store import migrate  # only now: it takes longer to import than a whole command
 
         migrate.upgrade(url, schema)
+
+
+def with_database(url: str, name: str) -> str:
+    """Return the connection string with another database's name."""
+    return make_conninfo(url, dbname=name)

@@ -1,0 +1,83 @@
+"""PAUSE: what the look at the pause costs each claim.
+
+Owns: that workload. Two databases, one with the function `turn` as it is and one with its guard taken out, are claimed
+from by turns, one revision at a time: the form in which a claim does least, and the guard weighs most. Invariant: the
+claims go over a worker's own line; the ratio is a median over pairs of short rounds.
+"""
+
+from __future__ import annotations
+
+import re
+import statistics
+import time
+from contextlib import ExitStack
+from uuid import uuid4
+
+from workerpool.bench import fillings
+from workerpool.bench.ground import SCHEMA, Database, Ground
+from workerpool.bench.record import Unverified
+from workerpool.bench.sizes import Sizes
+from workerpool.core.outcome import Outcome, completed
+from workerpool.store.line import Line, Order
+
+GUARD = re.compile(r"    IF pg_try_advisory_xact_lock_shared\(.*?\n    END IF;\n(?=    IF paused THEN)", re.DOTALL)
+
+
+class Claimer:
+    """A worker that claims and settles one revision at a time."""
+
+    def __init__(self, database: Database) -> None:
+        self.line = Line(database.url, SCHEMA, "bench")
+        self.line.open()
+        self._outcomes: list[Outcome] = []
+
+    def round(self, turns: int, *, settling: bool) -> float:
+        """Claim so many, settling each with the next; returns the seconds of a turn. Raises Unverified."""
+        began = time.perf_counter()
+        for _ in range(turns):
+            token = uuid4()
+            self.line.submit(self._outcomes, Order("bench/m/W1.1", token, ("default",), 1, 2, 60.0))
+            claims = self.line.collect().claims
+            if len(claims) != 1:
+                raise Unverified(f"{len(claims)} revisions were claimed instead of one")
+            self._outcomes = [completed(claims[0][0], token, "{}")] if settling else []
+        return (time.perf_counter() - began) / turns
+
+
+def pause_check(ground: Ground, sizes: Sizes) -> dict[str, float]:
+    """Claim, and claim and settle, with the look at the pause and without."""
+    with ExitStack() as kept:
+        claimers = []
+        for guarded in (True, False):
+            database = kept.enter_context(ground.database())
+            if not guarded:
+                _unguard(database)
+            database.fill(fillings.independent(2 * (sizes.guard_rounds + 1) * sizes.turns))
+            claimers.append(Claimer(database))
+            kept.callback(claimers[-1].line.close)
+        found: dict[str, float] = {}
+        for name, settling in (("claim", False), ("turn", True)):
+            for each in claimers:
+                each.round(sizes.turns, settling=settling)  # the first one plans
+            pairs = [_pair(claimers, sizes, settling=settling, turn=turn) for turn in range(sizes.guard_rounds)]
+            found[f"{name}_us"] = statistics.median(with_it for with_it, _ in pairs) * 1e6
+            found[f"{name}_without_us"] = statistics.median(without for _, without in pairs) * 1e6
+            found[f"{name}_ratio"] = statistics.median(with_it / without for with_it, without in pairs)
+    return found
+
+
+def _pair(claimers: list[Claimer], sizes: Sizes, *, settling: bool, turn: int) -> tuple[float, float]:
+    """Return the seconds of a turn with and without the guard; by turns, the one or the other goes first."""
+    times = {}
+    for place in (0, 1) if turn % 2 else (1, 0):
+        times[place] = claimers[place].round(sizes.turns, settling=settling)
+    return times[0], times[1]
+
+
+def _unguard(database: Database) -> None:
+    """Take the guard out of `turn`."""
+    text = str(database.ask("SELECT pg_get_functiondef('workerpool.turn'::regproc)")[0][0])
+    text, count = GUARD.subn("    paused := false;\n", text)
+    if count != 1:
+        raise Unverified("the look at the pause is not where it was in the function turn")
+    database.ask(text)

@@ -37,9 +37,11 @@ QUICK = (
 )
 ROOT = Path(__file__).parent.parent
 
-# A shell that starts the tests in the background ignores Ctrl-C for them, and what is ignored here would be ignored by
-# every child; a handler is not inherited.
+# A shell that starts the tests in the background ignores Ctrl-C for them, nohup the hang-up, and what is ignored here
+# would be ignored by every child; a handler is not inherited.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, lambda *_: None)
 # Child processes find the package as this one does, installed or not.
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
 

@@ -48,6 +48,16 @@ def start(settings: dict[str, str], tmp_path: Path) -> Iterator[Any]:
         process.communicate()
 
 
+def code_of(pid: int) -> int:
+    """Wait for the end of a child of this process, and return its exit code."""
+
+    def ended() -> tuple[int] | None:
+        found, status = os.waitpid(pid, os.WNOHANG)
+        return (os.waitstatus_to_exitcode(status),) if found else None
+
+    return int(until(ended)[0])
+
+
 def row(connection: psycopg.Connection, query: str) -> Any:
     """The first row of a query; None: there is none."""
     return connection.execute(query.encode()).fetchone()
@@ -378,7 +388,7 @@ def test_an_interactive_command_has_the_terminal(
         said = said_until(end, "read hello\r\n")
         os.write(end, b"\x03")
         said += said_until(end, "interrupted\r\n")
-        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 5
+        assert code_of(pid) == 5
     assert said.replace("^C", "").split() == ["hello", "read", "hello", "interrupted"]
     assert row(connection, STATE)[0] is False
 
@@ -391,7 +401,7 @@ def test_a_stopped_safely_goes_on(settings: dict[str, str], connection: psycopg.
         assert os.WIFSTOPPED(os.waitpid(pid, os.WUNTRACED)[1])
         os.killpg(pid, signal.SIGCONT)
         os.write(end, b"\n")
-        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 4
+        assert code_of(pid) == 4
     assert row(connection, STATE)[0] is False
 
 
@@ -406,7 +416,7 @@ def test_a_closed_terminal_ends_the_command_and_its_pause(
         os.execvpe(sys.executable, workerpool("safely", "sh", "-c", "echo ready; exec sleep 600"), settings)
     said_until(end, "ready\r\n")
     os.close(end)
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 128 + signal.SIGHUP
+    assert code_of(pid) == 128 + signal.SIGHUP
     assert row(connection, STATE)[0] is False
 
 
@@ -420,5 +430,5 @@ def test_the_wait_is_a_bar_on_a_terminal(
         said_until(end, "1 revision running")
         run("cancel", "1", "--wait")
         said_until(end, "; safe")
-        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+        assert code_of(pid) == 0
     assert pool.poll() is None

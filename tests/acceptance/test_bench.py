@@ -1,22 +1,84 @@
-"""`workerpool bench`: real daemons on a server of its own, small."""
+"""`workerpool bench` as people and scripts call it; its figures are nobody's promise here, its form is."""
 
+import json
+import subprocess
 from pathlib import Path
+from xml.etree import ElementTree
 
-from tests.acceptance.calling import Run, read
+import psycopg
+import pytest
 
-
-def test_a_small_run_is_verified_and_tells_where_and_on_what(run: Run, tmp_path: Path) -> None:
-    """JSON with versions, settings, machine and figures; the same as a file and plots on request."""
-    done = read(run("bench", "W1", "W5", "--revisions", "200", "--json", "--output", str(tmp_path / "out")))
-    assert set(done["workloads"]) == {"FLOOR", "W1", "W5"}
-    assert done["workloads"]["W1"]["verified"] is True
-    assert done["workloads"]["W1"]["figures"]["per_second"]["value"] > 0
-    assert done["versions"]["postgresql"]
-    assert (done["settings"]["fsync"], done["settings"]["synchronous_commit"]) == ("on", "on")
-    assert (tmp_path / "out" / "bench.json").exists()
+from tests.acceptance.calling import LIMIT, Run, environment, read, workerpool
+from tests.conftest import Databases
 
 
-def test_workloads_are_listed_and_a_mistyped_one_is_answered(run: Run) -> None:
-    """With the nearest name."""
-    assert "a hot item" in run("bench", "--list").stdout
-    assert "Did you mean W7?" in run("bench", "W77", code=2).stderr
+def _bench(folder: Path, *words: str, code: int = 0) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        workerpool("bench", *words), env=environment(), cwd=folder, capture_output=True, text=True, timeout=LIMIT
+    )
+    assert done.returncode == code, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    return done
+
+
+def test_a_small_run_says_what_was_measured_and_on_what(server: Databases, tmp_path: Path) -> None:
+    """Figures with units, ratios to the floor, versions, settings, sizes and date; the same in the file; plots that are
+    SVG; and no database of the benchmark is left on the server.
+    """
+    words = ("W1", "W5", "--revisions", "200", "--database-url", server.admin, "--json", "--output", "out")
+    found = read(_bench(tmp_path, *words))
+    assert found["versions"].keys() >= {"workerpool", "postgresql", "python", "kernel"}
+    assert found["settings"].keys() >= {"fsync", "synchronous_commit", "shared_buffers"}
+    assert found["machine"]["cpus"] >= 1
+    assert found["sizes"]["revisions"] == 200
+    assert found["date"]
+    independent = found["workloads"]["W1"]["figures"]
+    assert independent["per_second"]["value"] > 0
+    assert independent["per_second"]["unit"] == "/s"
+    assert independent["wal_bytes_per_revision"]["value"] > 100
+    assert independent["commits_per_revision"]["value"] > 0
+    assert (
+        0
+        < found["workloads"]["W5"]["figures"]["p50_ms"]["value"]
+        <= found["workloads"]["W5"]["figures"]["max_ms"]["value"]
+    )
+    assert json.loads((tmp_path / "out" / "bench.json").read_text()) == found
+    if "FLOOR" in found["workloads"] and found["workloads"]["FLOOR"]["figures"]:
+        assert [ratio["value"] > 0 for ratio in independent["per_second"]["ratios"]] == [True, True]
+        ElementTree.parse(tmp_path / "out" / "ratios.svg")
+    with psycopg.connect(server.admin) as connection:
+        names = connection.execute("SELECT datname FROM pg_database WHERE datname LIKE 'workerpool_bench_%'").fetchall()
+    assert names == []
+
+
+def test_killed_workers_change_nothing_that_is_verified(tmp_path: Path) -> None:
+    """On a server of its own, with workers killed at random: the queue is emptied, each revision completed once and in
+    order, and the note says how many were killed.
+    """
+    done = _bench(tmp_path, "W2", "--kill", "--revisions", "3000")
+    assert "workers were killed in W2" in done.stdout
+    assert "Verified from the rows" in done.stdout
+
+
+def test_the_list_says_what_each_workload_is(tmp_path: Path) -> None:
+    """A sentence for each, with the sizes that would be used."""
+    told = read(_bench(tmp_path, "--list", "--json"))
+    assert told["W1"] == "20,000 independent revisions that do nothing"
+    assert "{" not in "".join(told.values())
+    assert read(_bench(tmp_path, "w1", "--list", "--json", "--revisions", "500"))["W1"].startswith("500 ")
+
+
+def test_a_mistyped_workload_is_answered_with_the_nearest(tmp_path: Path) -> None:
+    """Exit 2, and nothing is measured."""
+    assert "Did you mean W1?" in _bench(tmp_path, "W11", code=2).stderr
+    assert "Did you mean PRIORITY?" in _bench(tmp_path, "priorities", code=2).stderr
+    assert "W1, W2, W3 only" in _bench(tmp_path, "W5", "--kill", code=2).stderr
+
+
+def test_a_role_that_may_not_create_databases_is_told_so(run: Run, server: Databases, database: str) -> None:
+    """Exit 78 with the statement that would allow it, before anything is made."""
+    if server.admin == server.plain:
+        pytest.skip("the given server's role may create databases")
+    done = run("bench", "W1", "--database-url", database, code=78)
+    assert "may not create databases" in done.stderr
+    assert "CREATEDB" in done.stderr

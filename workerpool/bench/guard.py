@@ -1,8 +1,8 @@
-"""PAUSE: what the look at the pause costs each claim.
+"""PAUSE: what the look at the pause costs each claim. LIMIT: what a handler with a limit costs the claims of others.
 
-Owns: that workload. Two databases, one with the function `turn` as it is and one with its guard taken out, are claimed
-from by turns, one revision at a time: the form in which a claim does least, and the guard weighs most. Invariant: the
-claims go over a worker's own line; the ratio is a median over pairs of short rounds.
+Owns: those workloads. For PAUSE two databases, one with the function `turn` as it is and one with its guard taken out,
+are claimed from by turns, one revision at a time: the form in which a claim does least, and the guard weighs most.
+Invariant: the claims go over a worker's own line; the ratio is a median over pairs of short rounds.
 """
 
 from __future__ import annotations
@@ -31,12 +31,18 @@ class Claimer:
         self.line.open()
         self._outcomes: list[Outcome] = []
 
-    def round(self, turns: int, *, settling: bool) -> float:
-        """Claim so many, settling each with the next; returns the seconds of a turn. Raises Unverified."""
+    def round(
+        self, turns: int, *, settling: bool, handlers: tuple[str, ...] = ("default",), limit: int | None = None
+    ) -> float:
+        """Claim so many, settling each with the next; returns the seconds of a turn. Raises Unverified.
+
+        *limit*: how many of the last of *handlers* may run at once.
+        """
+        limits = (*[None] * (len(handlers) - 1), limit)
         began = time.perf_counter()
         for _ in range(turns):
             token = uuid4()
-            self.line.submit(self._outcomes, Order("bench/m/W1.1", token, ("default",), 1, 2, 60.0))
+            self.line.submit(self._outcomes, Order("bench/m/W1.1", token, handlers, 1, 2, 60.0, limits))
             claims = self.line.collect().claims
             if len(claims) != 1:
                 raise Unverified(f"{len(claims)} revisions were claimed instead of one")
@@ -72,6 +78,26 @@ def _pair(claimers: list[Claimer], sizes: Sizes, *, settling: bool, turn: int) -
     for place in (0, 1) if turn % 2 else (1, 0):
         times[place] = claimers[place].round(sizes.turns, settling=settling)
     return times[0], times[1]
+
+
+def limit_check(ground: Ground, sizes: Sizes) -> dict[str, float]:
+    """Claim and settle with a second handler that has nothing to do: with a limit, and without."""
+    both, turns = ("default", "limited"), sizes.turns
+    with ground.database() as database, ExitStack() as kept:
+        database.fill(fillings.independent(2 * (sizes.guard_rounds + 1) * turns))
+        claimer = Claimer(database)
+        kept.callback(claimer.line.close)
+        pairs = []
+        for turn in range(sizes.guard_rounds + 1):  # the first one plans
+            times = {}
+            for limit in (2, None) if turn % 2 else (None, 2):
+                times[limit] = claimer.round(turns, settling=True, handlers=both, limit=limit)
+            pairs += [(times[2], times[None])] if turn else []
+    return {
+        "limited_us": statistics.median(limited for limited, _ in pairs) * 1e6,
+        "free_us": statistics.median(free for _, free in pairs) * 1e6,
+        "ratio": statistics.median(limited / free for limited, free in pairs),
+    }
 
 
 def _unguard(database: Database) -> None:

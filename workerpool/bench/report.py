@@ -122,16 +122,17 @@ class Report:
     def notes(self) -> list[str]:
         """Return what has to be known beside the table."""
         versions, box = self.ground["versions"], self.ground["machine"]
-        lines = [
+        lines = [f"{name}: {WORKLOADS[name].sentence(self.sizes)}" for name in self.found]
+        lines += [
             f"workerpool {versions['workerpool']}, PostgreSQL {versions['postgresql']}, Python {versions['python']}, "
             f"{versions['kernel']}, {box['cpus']} CPUs ({box['cpu']}), load before {box['load'][0]:g}",
             ", ".join(f"{name}={value}" for name, value in self.ground["settings"].items()),
         ]
-        if any(WORKLOADS[name].verified for name in self.found):
+        if verified := [name for name in self.found if WORKLOADS[name].verified]:
             once = "and was completed once" if self.kills else "once"
             lines.append(
-                f"Verified from the rows and from the handlers' own record: every revision ran {once}, "
-                "in the order of its item, never two of an item at a time."
+                f"Verified from the rows and from the handlers' own record ({', '.join(verified)}): every revision ran "
+                f"{once}, in the order of its item, never two of an item at a time."
             )
         if self.kills:
             lines.append(f"{self.kills} workers were killed in {', '.join(n for n in KILLED if n in self.found)}.")

@@ -40,7 +40,7 @@ class Sizes:
     def scaled(self, revisions: int) -> Sizes:
         """Return sizes with so many *revisions*, and everything else smaller or larger by as much."""
         factor = revisions / self.revisions
-        least = {"items": 10, "turns": 50, "floor": 4_000}
+        least = {"items": 10, "turns": 50, "floor": 4_000, "singles": 400}
         fixed = {"rounds", "workers", "idle_seconds", "growth", "guard_rounds", "pairs"}
         counts = {
             each.name: max(round(getattr(self, each.name) * factor), least.get(each.name, 20))

@@ -39,6 +39,11 @@ def _depth(ground: Ground, sizes: Sizes) -> Points:
         depth *= 10
 
 
+def _hot(ground: Ground, sizes: Sizes) -> Points:
+    for front in _tenfold(max(sizes.hot // 10, 1), sizes.hot_front):
+        yield front, rate(first(ground, min(sizes.hot, front), fillings.hot(front)))
+
+
 def _items(ground: Ground, sizes: Sizes) -> Points:
     for items in _tenfold(max(sizes.first // 100, 1), sizes.most_queued // 10):
         behind = max(2 * sizes.first // items, 1)
@@ -73,6 +78,7 @@ def _tenfold(least: int, most: int) -> Iterator[int]:
 SERIES: dict[str, Series] = {
     "backlog": Series("the first revisions of a backlog", "revisions queued", _backlog),
     "depth": Series("items of so many revisions each", "revisions of an item", _depth),
+    "hot": Series("the first revisions of one item", "revisions of the item", _hot),
     "items": Series("the first revisions of so many items", "items", _items),
     "workers": Series("independent revisions", "workers", _workers),
     "managers": Series("items in order, one worker for each daemon", "daemons on one database", _managers),

@@ -27,6 +27,8 @@ from workerpool.store.session import Session
 LIMIT = 300.0
 #: At most so many kills in a run, so long after each other.
 KILLS, BETWEEN_KILLS = 8, (0.02, 0.4)
+#: Handlers take so many seconds in such a run: it is there to be killed in, and its rate says nothing.
+KILLED_SLEEP = 0.0005
 #: A pool whose workers are killed on purpose does not give up, and no revision is thought to be the cause.
 LENIENT = {"max_restarts": 10_000, "max_crashes": 100}
 
@@ -130,6 +132,7 @@ def drain(
     *cost* is given what a revision cost the server. Raises Unverified.
     """
     killing = killing and ground.killing
+    sleep, killed = (max(sleep, KILLED_SLEEP), ground.kills) if killing else (sleep, -1)
     with ground.database() as database:
         count = database.fill(*statements)
         before = _counters(database)
@@ -139,6 +142,8 @@ def drain(
             wal = _wal(database) - before["wal_bytes"]
         events = record.events()
         verify(database, events, killed=killing)
+        if ground.kills == killed:
+            raise Unverified("the queue was empty before a worker could be killed; ask for more --revisions")
         if cost is not None:
             after = _counters(database) | {"wal_bytes": before["wal_bytes"] + wal}
             cost |= {f"{name}_per_revision": (after[name] - before[name]) / count for name in after}

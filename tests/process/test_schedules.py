@@ -62,6 +62,35 @@ def test_what_was_missed_is_made_up_for_as_asked(pool: Pool) -> None:
     assert daemon.stop() == 0
 
 
+def test_a_paused_pool_fires_nothing_and_makes_up_for_it(pool: Pool) -> None:
+    """P7: no row comes of a schedule while the pool is paused; with the resume it is fired at once."""
+    daemon = pool(workers=1).start()
+    daemon.sql("SELECT pause('all', 'drain', 'for a test', 'eve', 'eve', NULL)")
+    began = daemon.sql("SELECT clock_timestamp() AS at")[0]["at"]
+    add(daemon, "every second", began)
+    until(lambda: daemon.sql("SELECT 1 WHERE clock_timestamp() > %s + interval '2.5 s'", began), what="two seconds")
+    assert not fired(daemon, "every second")
+    assert daemon.sql("SELECT next_run FROM schedules") == [{"next_run": began}]
+    daemon.sql("SELECT resume('all', 'eve', 'done', 'eve')")
+    rows = until(lambda: fired(daemon, "every second"), 3.0, "fired after the resume")
+    assert daemon.ended(rows[0]["id"])["status"] == "completed"
+    daemon.sql("DELETE FROM schedules")
+    assert daemon.stop() == 0
+
+
+def test_a_schedule_that_is_added_is_fired_within_seconds(pool: Pool) -> None:
+    """Nobody says that there is a new one; one that is broken, and so is due all the time, hinders none."""
+    daemon = pool(workers=1).start()
+    add(daemon, "broken", None, cron="61 * * * *")
+    until(lambda: daemon.events("schedule.broken"), what="the complaint")
+    for name in ("first", "second"):
+        due = daemon.sql("SELECT clock_timestamp() AS at")[0]["at"]
+        add(daemon, name, due)
+        row = until(lambda name=name: fired(daemon, name), 7.0, "fired")[0]
+        assert daemon.ended(row["id"])["status"] == "completed"
+    assert daemon.stop() == 0
+
+
 def test_eight_hosts_at_once_fire_a_time_once(pool: Pool, database: str, tmp_path: Path) -> None:
     """Whoever comes second finds the schedule moved on; no time is enqueued twice and none is left out."""
     daemon = pool()

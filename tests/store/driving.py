@@ -17,7 +17,7 @@ from psycopg.rows import TupleRow
 
 from workerpool.core.outcome import Outcome
 from workerpool.store.connection import connect, statement
-from workerpool.store.line import STEADY, Answer, answer_of, outcome_arrays
+from workerpool.store.line import FIRST, STEADY, Answer, Place, answer_of, outcome_arrays
 
 LIMIT = 20.0
 T = TypeVar("T")
@@ -93,14 +93,15 @@ class Session:
         sharers: int = 1,
         lease: float = 60.0,
         limits: tuple[int | None, ...] | None = None,
+        begin: Place = FIRST,
     ) -> list[Held]:
-        """Settle *outcomes* and claim; ``answer`` is then claimed, empty or contended."""
+        """Settle *outcomes* and claim; ``answer`` is then claimed, empty or contended, ``begin`` where to look next."""
         token = uuid4()
         most = list(limits) if limits is not None else [None] * len(handlers)
-        asked = [self.name, token, list(handlers), most, how_many, sharers, f"{lease} seconds"]
+        asked = [self.name, token, list(handlers), most, how_many, sharers, f"{lease} seconds", *begin]
         rows = self.numbered("turn", [*outcome_arrays(outcomes).values(), *asked])
         answer: Answer = answer_of(rows)
-        self.answer, self.settled = answer.state, answer.settled
+        self.answer, self.settled, self.begin_at = answer.state, answer.settled, answer.begin
         return [Held(c[0], c[1], token, c[4], c[3], c[6], c[8]) for c in answer.claims]
 
     def settle(self, *outcomes: Outcome, only_expired: bool = False) -> set[int]:

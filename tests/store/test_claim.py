@@ -1,7 +1,7 @@
 """What one claim, one settlement and one turn promise when nobody else is there."""
 
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from uuid import uuid4
 
@@ -11,6 +11,7 @@ from psycopg import errors
 
 from tests.store.driving import Held, Session, done, until
 from workerpool.core.outcome import Outcome
+from workerpool.store.line import FIRST
 
 
 @pytest.fixture
@@ -409,3 +410,51 @@ def test_heal_walks_by_key(worker: Session) -> None:
         last = worker.call("heal", after=last, how_many=2)[0][0]
         rounds += 1
     assert rounds == 3
+
+
+def test_a_claim_begins_where_the_last_one_ended_and_misses_nothing(worker: Session) -> None:
+    """R4: behind the place that a turn names comes what is next; what appears before that place is found as soon as too
+    little is behind it, and is found first by a claim that looks at everything.
+    """
+    ids = worker.insert("a", "b", "c", "d", "e")
+    assert [held.id for held in worker.turn(how_many=2)] == ids[:2]
+    place = worker.begin_at
+    assert place == (0, ids[1])
+    (urgent,) = worker.insert("f", priority=5)
+    assert [held.id for held in worker.turn(how_many=1, begin=place)] == [ids[2]]
+    assert {held.id for held in worker.turn(how_many=5, begin=worker.begin_at)} == {*ids[3:], urgent}
+    assert worker.begin_at == FIRST
+    (late,) = worker.insert("g", priority=9)
+    assert [held.id for held in worker.turn(how_many=1, begin=place)] == [late]
+
+
+def test_what_became_due_is_found_wherever_a_claim_begins(worker: Session) -> None:
+    """R6: a due revision takes part in the next claim, although its id is before the place where that begins."""
+    (scheduled,) = worker.insert("a", run_at=datetime.now(UTC) + timedelta(hours=1))
+    ids = worker.insert("b", "c", "d")
+    assert [held.id for held in worker.turn(how_many=2)] == ids[:2]
+    worker.sql("UPDATE {schema}.revisions SET run_at = clock_timestamp() WHERE id = %s", scheduled)
+    assert [held.id for held in worker.turn(how_many=1, begin=worker.begin_at)] == [scheduled]
+
+
+@pytest.mark.parametrize("how_many", [1, 3])
+def test_a_successor_goes_on_only_in_its_turn(worker: Session, how_many: int) -> None:
+    """Priority orders items: the successor of what was settled does not pass a candidate that comes before it, nor a
+    higher place in line that backs off.
+    """
+    first, second = worker.insert("a", "a")
+    (held,) = worker.turn(how_many=1)
+    assert held.id == first
+    (urgent,) = worker.insert("b", priority=1)
+    taken = {each.id for each in worker.turn(done(held), how_many=how_many)}
+    assert taken == ({urgent, second} if how_many > 1 else {urgent})
+
+
+def test_a_successor_that_a_halt_holds_does_not_go_on(worker: Session) -> None:
+    """R2: what was settled last before a halt has no successor until the unhalt."""
+    worker.insert("a", "a")
+    (held,) = worker.turn()
+    worker.sql("SELECT {schema}.halt('a', 'enough', 'test')")
+    assert worker.turn(done(held)) == []
+    worker.sql("SELECT {schema}.unhalt('a', 'test')")
+    assert len(worker.turn()) == 1

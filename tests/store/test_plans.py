@@ -14,7 +14,7 @@ import pytest
 from tests.store.driving import Session
 from workerpool.core.outcome import Outcome
 from workerpool.store.connection import statement
-from workerpool.store.line import outcome_arrays
+from workerpool.store.line import FIRST, Place, outcome_arrays
 
 FEW, MANY, HOT = 2_000, 200_000, 100_000
 
@@ -65,6 +65,11 @@ def pour(worker: Session, shape: str) -> None:
                 "INSERT INTO {schema}.revisions (item_key, status, worker_id, claim_token, lease_expires_at) "
                 f"SELECT 'busy' || g, 'processing', 'x', gen_random_uuid(), now() + interval '1 hour' FROM {rows}"
             )
+        case "later":  # nothing of it is due
+            worker.sql(
+                "INSERT INTO {schema}.revisions (item_key, run_at) "
+                f"SELECT 's' || g, now() + interval '1 day' FROM {rows}"
+            )
         case "past":  # an item with a long history
             worker.sql(
                 "INSERT INTO {schema}.revisions (item_key, status, completed_at, revision_number) "
@@ -86,9 +91,11 @@ def pages(plan: Any) -> int:
     return int(top["Shared Hit Blocks"] + top["Shared Read Blocks"])
 
 
-def turn(worker: Session, outcomes: list[Outcome], how_many: int, token: UUID | None = None) -> int:
+def turn(
+    worker: Session, outcomes: list[Outcome], how_many: int, token: UUID | None = None, begin: Place = FIRST
+) -> int:
     """Return how many pages a turn touches."""
-    asked = ["w", token or uuid4(), ["default"], [None], how_many, 2, "60 seconds"]
+    asked = ["w", token or uuid4(), ["default"], [None], how_many, 2, "60 seconds", *begin]
     ((plan,),) = worker.numbered("turn", [*outcome_arrays(outcomes).values(), *asked], EXPLAIN)
     return pages(plan)
 
@@ -149,7 +156,7 @@ def test_hot_item(worker: Session, statistics: str) -> None:
 
     def turns_and_sweeps() -> tuple[int, ...]:
         heal = touched(worker, "heal", after="", how_many=100)
-        look = touched(worker, "look", handlers=["default"], how_many=2)
+        look = touched(worker, "tick", handlers=["default"], how_many=2)
         return (*three_turns(worker, 10), heal, look)
 
     compare(worker, f"hot {FEW}", f"hot {HOT}", statistics, turns_and_sweeps)
@@ -159,6 +166,31 @@ def test_hot_item(worker: Session, statistics: str) -> None:
 def test_long_history(worker: Session, statistics: str) -> None:
     """P4: an item with 100,000 finished revisions costs as one with 2,000, its next revision_number too."""
     compare(worker, f"past {FEW}", f"past {HOT}", statistics, lambda: three_turns(worker, 10))
+
+
+@pytest.mark.parametrize("statistics", ["stale", "fresh"])
+def test_scheduled_rows_in_the_way(worker: Session, statistics: str) -> None:
+    """P4, R6: with 100,000 revisions scheduled for tomorrow a turn touches as many pages as with 2,000."""
+
+    def turns() -> tuple[int, ...]:
+        return (*three_turns(worker, 1), *three_turns(worker, 20))
+
+    compare(worker, f"later {FEW}", f"later {HOT}", statistics, turns)
+
+
+def test_a_claim_steps_over_what_was_claimed_before_it(worker: Session) -> None:
+    """P4: what was claimed leaves entries in the index until a vacuum; a turn that begins behind them does not walk
+    them, while one that looks at everything does.
+    """
+    fill(worker, "wide 30000", "stale")
+    worker.sql("DELETE FROM {schema}.revisions WHERE item_key LIKE 'i%%' AND id < 29000")
+    worker.filled = None  # type: ignore[attr-defined]
+    with undone(worker):
+        everything = turn(worker, [], 20)
+    with undone(worker):
+        behind = turn(worker, [], 20, begin=(0, 28_999))
+    print(everything, behind)
+    assert behind < everything - 100
 
 
 @pytest.mark.parametrize("statistics", ["none", "stale", "fresh"])

@@ -20,11 +20,17 @@ def test_what_is_claimed_ahead_is_bounded(slowest: float | None, last: int) -> N
 
 
 @given(st.none() | seconds, seconds)
-def test_a_long_run_is_believed_at_once(known: float | None, took: float) -> None:
-    """An estimate is never below the last run, and falls slowly."""
+def test_an_estimate_is_between_what_was_known_and_the_last_run(known: float | None, took: float) -> None:
+    """The first run is believed, and one that was held up for once is not mistaken for a slow handler."""
     found = estimate(known, took)
-    assert found >= took or abs(found - took) < 1e-9
-    assert known is None or found <= max(known, took) * (1 + 1e-9)
+    least, most = (took, took) if known is None else (min(known, took), max(known, took))
+    assert least * (1 - 1e-9) <= found <= most * (1 + 1e-9)
+    assert estimate(0.0001, 0.005) * MOST < 3 * SOON
+
+
+def test_a_handler_that_became_slow_is_known_after_one_run() -> None:
+    """From a run of a tenth of a second on, one at a time, whatever was known."""
+    assert ahead(estimate(0.0001, 0.2), MOST) == 1
 
 
 def test_a_batch_with_something_unknown_is_not_short() -> None:

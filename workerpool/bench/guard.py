@@ -20,7 +20,9 @@ from workerpool.bench.sizes import Sizes
 from workerpool.core.outcome import Outcome, completed
 from workerpool.store.line import Line, Order
 
-GUARD = re.compile(r"    IF pg_try_advisory_xact_lock_shared\(.*?\n    END IF;\n(?=    IF paused THEN)", re.DOTALL)
+#: The parts of `turn` that look at the pause, and what stands there without them.
+LOCK = re.compile(r"IF pg_try_advisory_xact_lock_shared\(.*?\) THEN\n"), "IF true THEN\n"
+STATE = re.compile(r'FROM "?workerpool"?\.pause_state s '), "FROM (SELECT false AS paused, '{}'::text[] AS scopes) s "
 
 
 class Claimer:
@@ -103,7 +105,8 @@ def limit_check(ground: Ground, sizes: Sizes) -> dict[str, float]:
 def _unguard(database: Database) -> None:
     """Take the guard out of `turn`."""
     text = str(database.ask("SELECT pg_get_functiondef('workerpool.turn'::regproc)")[0][0])
-    text, count = GUARD.subn("    paused := false;\n", text)
-    if count != 1:
-        raise Unverified("the look at the pause is not where it was in the function turn")
+    for pattern, instead in (LOCK, STATE):
+        text, count = pattern.subn(instead, text)
+        if count != 1:
+            raise Unverified("the look at the pause is not where it was in the function turn")
     database.ask(text)

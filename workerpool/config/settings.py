@@ -67,7 +67,11 @@ class Settings(BaseSettings):
     db_schema: forms.SchemaName = _setting("workerpool", "the schema in the database", forms.SCHEMA_FORMS)
     workers: int = _setting("2", "worker processes, one per slot", least="1", most="64", seed="EDIT_AGENT_WORKERS")
     poll_interval: forms.Duration = _setting(
-        "5s", "an idle worker looks this often; NOTIFY wakes it", least="10ms", most="1h", seed="WORKER_POLL_INTERVAL"
+        "5s",
+        "idle workers look this often, by turns; NOTIFY wakes them",
+        least="10ms",
+        most="1h",
+        seed="WORKER_POLL_INTERVAL",
     )
     max_restarts: int = _setting("10", "restarts a slot may have within the period", least="0", most="10000")
     restart_period: forms.Duration = _setting("600s", "the period of the restarts", least="1s", most="1d")

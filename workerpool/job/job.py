@@ -243,8 +243,10 @@ class Job:
 
 def parse_payload(text: str | None) -> dict[str, Any]:
     """Return the payload as a dict; raises InvalidPayload where it is not an object that Python can hold."""
+    if text is None or text == "{}":
+        return {}
     try:
-        payload = _DECODER.decode(text or "{}")
+        payload = _DECODER.decode(text)
     except (ValueError, RecursionError) as error:
         raise InvalidPayload(f"the payload cannot be read: {clean(str(error), 200)}") from error
     if not isinstance(payload, dict):

@@ -20,9 +20,10 @@ import setproctitle
 from workerpool import logs
 from workerpool.core.briefs import KeeperBrief, from_message
 from workerpool.keeper import dead, duties
+from workerpool.keeper.facts import Facts, look
 from workerpool.keeper.flock import Flock
 from workerpool.keeper.schedules import Schedules
-from workerpool.keeper.waker import Waker
+from workerpool.keeper.waker import HEAD_START, Waker
 from workerpool.link.board import Board
 from workerpool.link.channel import Channel
 from workerpool.link.tether import RUN, outlive, sweep
@@ -30,11 +31,14 @@ from workerpool.store.ear import Ear
 from workerpool.store.line import Line, LineLost, StatementRefused
 
 log = logs.get("keeper")
-LOOK_EVERY = 1.0
-#: A cancel or a pause notifies; this is for notifications that were lost, and for pauses whose time is over.
-RELAY_EVERY = 0.5
+#: What is asked so often is for idle workers, and for whatever notifies: notifications may be lost (R11).
+TICK_EVERY = 1.0
+#: However many notifications come: each wakes a worker at once, and what the rest of a tick does can wait so long.
+TICKS_APART = 0.01
+#: Seconds until a worker is asked to cancel what it holds and had not begun.
+CANCEL_AGAIN = 0.2
 HEAL_EVERY = 15.0
-#: A schedule that is added is seen within this; those that are known are fired when they are due.
+#: One that is due and broken is looked at so often; the others are fired when they are due.
 SCHEDULES_EVERY = 5.0
 #: Seconds until a death that could not be settled is tried again.
 BURY_AGAIN = 2.0
@@ -52,7 +56,7 @@ class Keeper:
         self._connected = False
         self._retry_at, self._wait = 0.0, 0.05
         self._stopping_since: float | None = None
-        self._due_at = float("inf")
+        self._facts, self._ticked_at, self._fires_at = Facts(), 0.0, 0.0
         self._timers: dict[str, float] = {}
         self._bury_at = 0.0
 
@@ -71,8 +75,6 @@ class Keeper:
                     self._work()
                 except LineLost as error:
                     self._lose(error)
-                except StatementRefused as error:
-                    log.warning("duty.failed", error=str(error))
 
     def _listen(self) -> None:
         watched = [self._channel.fileno(), *([self._ear.fileno()] if self._connected else [])]
@@ -84,9 +86,7 @@ class Keeper:
         if self._connected and self._ear.fileno() in ready:
             try:
                 if self._ear.heard():
-                    self._timers["relay"] = 0.0
-                    if self._waker.wake(1):
-                        self._timers["look"] = time.monotonic() + 0.002
+                    self._tick_in(HEAD_START if self._waker.wake(1) else 0.0)
             except LineLost as error:
                 self._lose(error)
 
@@ -110,8 +110,13 @@ class Keeper:
             return max(0.0, min(0.5, self._retry_at - now))
         if self._stopping_since is not None:
             return 0.01
-        nearest = min([*self._timers.values(), self._due_at, *([self._bury_at] if self._flock.deaths else [])])
-        return max(0.0, min(1.0, nearest - now))
+        # The other duties are taken up with a tick: they can wait for it.
+        nearest = min(self._timers["beat"], self._timers["tick"], self._waker.due_at)
+        if self._flock.deaths:
+            nearest = min(nearest, self._bury_at)
+        if not self._facts.paused:
+            nearest = min(nearest, max(self._timers["schedules"], self._fires_at))
+        return max(0.0, nearest - now)
 
     def _connect(self) -> None:
         try:
@@ -123,15 +128,15 @@ class Keeper:
             self._lose(error)
             return
         now = time.monotonic()
-        self._connected, self._wait = True, 0.05
+        self._connected, self._wait, self._facts = True, 0.05, Facts()
         lease = self._brief.lease
         self._timers = {
             "beat": now,
-            "look": now,
-            "relay": now,
+            "tick": now,
             # The same holds for the workers of other hosts: they have as long to be seen again.
             "unhandled": now + self._brief.unhandled_after,
             "heal": now + HEAL_EVERY * random.random(),
+            "prune": now + HEAL_EVERY * random.random(),
             "schedules": now,
             # After an outage the living had no chance to be renewed: nobody is rescued for a whole lease (R17).
             "rescue": now + lease,
@@ -153,16 +158,18 @@ class Keeper:
         self._every("beat", brief.heartbeat, self._beat)
         if self._flock.deaths and time.monotonic() >= self._bury_at:
             self._bury()
-        self._every("relay", RELAY_EVERY, self._relay)
-        self._every("look", LOOK_EVERY, self._look)
-        self._every("unhandled", max(1.0, brief.unhandled_after / 4), self._fail_unhandled)
-        self._every("rescue", max(0.5, brief.lease / 6), self._rescue)
-        self._every("heal", HEAL_EVERY, self._tidy)
-        self._every("schedules", SCHEDULES_EVERY, self._fire)
-        if time.monotonic() >= self._due_at:
-            self._due_at = float("inf")
-            self._waker.wake(1)
-            self._timers["look"] = time.monotonic() + 0.002
+        if time.monotonic() >= self._waker.due_at:
+            self._waker.due_at = float("inf")
+            if self._waker.wake(1):
+                self._tick_in(HEAD_START)
+        self._every("tick", TICK_EVERY, self._tick)
+        facts = self._facts
+        self._every("unhandled", max(1.0, brief.unhandled_after / 4), self._fail_unhandled, needed=facts.waiting)
+        self._every("rescue", max(0.5, brief.lease / 6), self._rescue, needed=facts.processing)
+        self._every("heal", HEAL_EVERY, self._heal, needed=facts.pending)
+        self._every("prune", HEAL_EVERY, self._prune)
+        fires = not facts.paused and time.monotonic() >= self._fires_at
+        self._every("schedules", SCHEDULES_EVERY, self._fire, needed=fires)
 
     def _bury(self) -> None:
         # One that somebody's lock keeps from being settled must not keep the others, nor the renewing of leases.
@@ -176,22 +183,60 @@ class Keeper:
             self._flock.deaths.remove(death)
             self._channel.send("buried", worker=death.worker_id)
 
-    def _every(self, name: str, seconds: float, duty: Callable[[], object]) -> None:
-        if time.monotonic() >= self._timers[name]:
+    def _every(self, name: str, seconds: float, duty: Callable[[], object], *, needed: bool = True) -> None:
+        if needed and time.monotonic() >= self._timers[name]:
             self._timers[name] = time.monotonic() + seconds
+            self._try(name, duty)
+
+    def _try(self, name: str, duty: Callable[[], object]) -> None:
+        """Do it; what is refused (somebody's lock) keeps no other duty from being done."""
+        try:
             duty()
+        except StatementRefused as error:
+            log.warning("duty.failed", duty=name, error=str(error))
 
     def _beat(self) -> None:
         duties.beat(self._brief, self._flock, self._board, self._line)
-        self._line.call("mark_gone", ids=[], silence=f"{3 * self._brief.lease} seconds")
         if self._flock.known:
-            dead.release_strays(self._flock, self._line, self._brief.manager_id)
+            if self._facts.processing:
+                dead.release_strays(self._flock, self._line, self._brief.manager_id)
+            else:
+                self._flock.strays = frozenset()
         self._ear.check()
 
-    def _relay(self) -> None:
-        if duties.relay_pause(self._board, self._line):
+    def _tick_in(self, seconds: float) -> None:
+        """Tick so soon, or before: what comes again and again must not put it off."""
+        soon = max(time.monotonic() + seconds, self._ticked_at + TICKS_APART)
+        self._timers["tick"] = min(self._timers["tick"], soon)
+
+    def _tick(self) -> None:
+        self._ticked_at = time.monotonic()
+        idle = self._waker.idle()
+        facts = self._facts = look(self._line, idle)
+        if duties.relay_pause(self._board, facts):
             self._waker.ring()
-        duties.relay_cancels(self._flock, self._board, self._line)
+        self._waker.serve(facts.found, facts.due_in)
+        self._fires_at = float("inf") if facts.fires_in is None else time.monotonic() + facts.fires_in
+        if facts.pause_over:
+            self._try("pauses", self._lift)
+        if facts.token_over:
+            self._try("tokens", lambda: duties.sweep_tokens(self._line))
+        if facts.cancels:
+            self._try("cancels", self._relay_cancels)
+        if self._brief.until_empty and idle and len(idle) == len(self._flock.living):
+            self._try("empty", self._tell_empty)
+
+    def _lift(self) -> None:
+        duties.lift_pauses(self._line)
+        self._tick_in(0.0)  # what is in force now is seen by a statement that begins after it (R12)
+
+    def _relay_cancels(self) -> None:
+        if duties.relay_cancels(self._flock, self._board, self._line):
+            self._tick_in(CANCEL_AGAIN)
+
+    def _tell_empty(self) -> None:
+        if self._line.call("is_empty")[0][0]:
+            self._channel.send("empty")
 
     def _rescue(self) -> None:
         dead.rescue(self._line, self._brief.lease, self._brief.max_crashes, self._flock)
@@ -201,24 +246,14 @@ class Keeper:
         if self._flock.has_spoken:
             duties.fail_unhandled(self._brief, self._line)
 
-    def _look(self) -> None:
-        idle = self._waker.idle()
-        if not idle:
-            return
-        if self._brief.until_empty and len(idle) == len(self._flock.living) and self._line.call("is_empty")[0][0]:
-            self._channel.send("empty")
-        handlers = sorted({name for each in idle for name in each.handlers})
-        count, due = self._line.call("look", handlers=handlers, how_many=len(idle))[0]
-        self._due_at = float("inf") if due is None else time.monotonic() + max(0.0, due)
-        if count:
-            self._waker.wake(min(count, len(idle)))
-
     def _fire(self) -> None:
         due = time.monotonic() + self._schedules.fire(self._line)
         self._timers["schedules"] = min(self._timers["schedules"], due)
 
-    def _tidy(self) -> None:
+    def _heal(self) -> None:
         duties.heal(self._walk, self._line)
+
+    def _prune(self) -> None:
         duties.prune(self._walk, self._brief, self._line)
         duties.sweep_artifacts(self._walk, Path(self._brief.home), self._line)
 

@@ -40,7 +40,7 @@ def bury(death: Death, line: Line, max_crashes: int) -> None:
                 worker=death.worker_id,
                 why=each.message,
             )
-    line.call("mark_gone", ids=[death.worker_id], silence="1 hour")
+    line.call("mark_gone", worker=death.worker_id)
 
 
 def _judge(death: Death, row: Sequence[Any], max_crashes: int) -> Outcome:

@@ -14,6 +14,7 @@ import psutil
 from workerpool import logs
 from workerpool.core.briefs import KeeperBrief
 from workerpool.job import artifacts
+from workerpool.keeper.facts import Facts
 from workerpool.keeper.flock import Flock, Sheep
 from workerpool.link.board import Board
 from workerpool.store.line import Line
@@ -24,14 +25,13 @@ FOLDERS_A_ROUND = 200
 
 
 def beat(brief: KeeperBrief, flock: Flock, board: Board, line: Line) -> None:
-    """Renew the leases of living workers, tell them so, and write what is seen of them."""
+    """Renew the leases of living workers, tell them so, and write what is seen of them and of those who are silent."""
     sheep = flock.renewable(brief.lease)
-    if not sheep:
-        return
-    sent = time.monotonic()
-    line.call("renew", workers=[each.worker_id for each in sheep], lease=f"{brief.lease} seconds")
-    for each in sheep:
-        board.mark_renewed(each.board_slot, sent)
+    if sheep:
+        sent = time.monotonic()
+        line.call("renew", workers=[each.worker_id for each in sheep], lease=f"{brief.lease} seconds")
+        for each in sheep:
+            board.mark_renewed(each.board_slot, sent)
     seen = [(each, board.running(each.board_slot), board.counts(each.board_slot)) for each in sheep]
     line.call(
         "beat",
@@ -40,38 +40,49 @@ def beat(brief: KeeperBrief, flock: Flock, board: Board, line: Line) -> None:
         processed=[counts[0] for *_, counts in seen],
         restarts=[each.restarts for each in sheep],
         rss=[_rss(each) for each in sheep],
+        silence=f"{3 * brief.lease} seconds",
     )
 
 
-def relay_pause(board: Board, line: Line) -> bool:
-    """Lift pauses whose time is over, and write the version in force on the board; tells whether that was news.
-
-    Work tokens of holders that are dead or stopped are swept in the same statement.
-    """
-    lifted, version, paused, swept = line.call("pause_now")[0]
-    if swept:
-        log.info("tokens.expired", count=swept)
-    if lifted:
-        log.info("pause.lifted", count=lifted)
-    if board.pause_version() == version:
+def relay_pause(board: Board, facts: Facts) -> bool:
+    """Write the version in force on the board; tells whether it was news."""
+    if board.pause_version() == facts.version:
         return False
-    board.mark_pause(version)
-    log.info("pause.changed", version=version, paused=paused)
+    board.mark_pause(facts.version)
+    log.info("pause.changed", version=facts.version, paused=facts.paused)
     return True
 
 
-def relay_cancels(flock: Flock, board: Board, line: Line) -> None:
+def lift_pauses(line: Line) -> None:
+    """Take away the pauses whose time is over."""
+    ((lifted,),) = line.call("lift_pauses")
+    if lifted:
+        log.info("pause.lifted", count=lifted)
+
+
+def sweep_tokens(line: Line) -> None:
+    """Take away the work tokens of holders that are dead or stopped."""
+    ((swept,),) = line.call("sweep_tokens")
+    if swept:
+        log.info("tokens.expired", count=swept)
+
+
+def relay_cancels(flock: Flock, board: Board, line: Line) -> bool:
     """Carry out what somebody stamped: end what waits, and ask the workers of what runs here.
 
-    What a worker of ours holds and has not begun is asked for at a later round: it is not long until it begins.
+    Tells whether a worker of ours holds one that it has not begun: it is to be asked soon, when it has.
     """
+    unasked = False
     for revision, worker, token in line.call("carry_out_cancels", how_many=CANCELS_A_ROUND):
         sheep = flock.living.get(worker)
-        running = board.running(sheep.board_slot) if sheep is not None else None
-        if sheep is None or running is None or (running.revision_id, running.token) != (revision, token):
+        if sheep is None:
             continue
-        if board.ask_cancel(sheep.board_slot, running, time.monotonic()):
+        running = board.running(sheep.board_slot)
+        if running is None or running.identity != (revision, token):
+            unasked = True
+        elif board.ask_cancel(sheep.board_slot, running, time.monotonic()):
             log.info("cancel.relayed", revision_id=revision, worker=worker)
+    return unasked
 
 
 def _rss(sheep: Sheep) -> int | None:
@@ -83,9 +94,7 @@ def _rss(sheep: Sheep) -> int | None:
 
 def fail_unhandled(brief: KeeperBrief, line: Line) -> int:
     """End revisions that nobody can perform, with a sentence that names the handler; returns how many."""
-    rows = line.call(
-        "unhandled", patience=f"{brief.unhandled_after} seconds", lease=f"{brief.lease} seconds", how_many=100
-    )
+    rows = line.call("unhandled", patience=f"{brief.unhandled_after} seconds", how_many=100)
     for revision, handler, there in rows:
         known = ", ".join(there or ()) or "none at all"
         told = f"no living worker has a handler {handler!r} (there are: {known}): is its module in WORKERPOOL_HANDLERS?"

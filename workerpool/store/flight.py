@@ -16,7 +16,7 @@ from uuid import UUID
 
 import psycopg
 from psycopg import errors, pq
-from psycopg.adapt import PyFormat, Transformer
+from psycopg.abc import Transformer
 from psycopg.rows import TupleRow
 
 #: Seconds to wait for the server; its own statement_timeout ends everything sooner, this is for a server that is
@@ -36,19 +36,19 @@ class Flight:
     ``refused``: why the server refused one before the last, known with the answer.
     """
 
-    def __init__(self, connection: psycopg.Connection[TupleRow], *statements: Sent) -> None:
-        """Send prepared statements. Raises psycopg.OperationalError where the connection is gone."""
-        self._connection = connection
-        self._transformer = Transformer.from_context(connection)
+    def __init__(self, connection: psycopg.Connection[TupleRow], transformer: Transformer, *statements: Sent) -> None:
+        """Send prepared statements; *transformer*, made once for a connection, knows how rows are read.
+
+        Raises psycopg.OperationalError where the connection is gone, DataError for a parameter that is no text.
+        """
+        self._connection, self._transformer = connection, transformer
         self._count = len(statements)
         self.refused: psycopg.Error | None = None
         server = connection.pgconn
         if self._count > 1:
             server.enter_pipeline_mode()
         for name, parameters in statements:
-            plain = [array_literal(value) if isinstance(value, list) else value for value in parameters]
-            values = self._transformer.dump_sequence(plain, [PyFormat.TEXT] * len(plain))
-            server.send_query_prepared(name.encode(), values)
+            server.send_query_prepared(name.encode(), [as_text(value) for value in parameters])
             if self._count > 1:
                 server.pipeline_sync()
         while server.flush():
@@ -100,15 +100,31 @@ class Flight:
         return server.get_result()
 
 
-def array_literal(values: list[Any]) -> list[Any] | str:
-    """Return a list of numbers, booleans or UUIDs as the text of an array, any other list as it is.
+def as_text(value: Any) -> bytes | None:
+    """Return a parameter as the server reads it: a text, a number, a boolean, a UUID, or a list of one of these.
 
-    The driver looks at each element anew; for these nothing needs to be quoted.
+    The driver would look up how to write each element; there are few kinds, and a turn has hundreds. Raises DataError.
     """
-    kinds = set(map(type, values))
-    if not kinds <= _UNQUOTED:
-        return values
-    return "{" + ",".join(["NULL" if value is None else str(value) for value in values]) + "}"
+    if value is None:
+        return None
+    text = array_literal(value) if isinstance(value, list) else str(value)
+    if "\0" in text:
+        raise psycopg.DataError("a text with a NUL cannot be sent")
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:
+        raise psycopg.DataError(f"a text cannot be sent: {error}") from error
+
+
+def array_literal(values: list[Any]) -> str:
+    """Return *values* as the text of an array."""
+    if set(map(type, values)) <= _UNQUOTED:
+        return "{" + ",".join(["NULL" if value is None else str(value) for value in values]) + "}"
+    return "{" + ",".join(["NULL" if value is None else _in_quotes(str(value)) for value in values]) + "}"
+
+
+def _in_quotes(text: str) -> str:
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def prepare(connection: psycopg.Connection[TupleRow], name: str, text: bytes) -> None:

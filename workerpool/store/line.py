@@ -17,6 +17,7 @@ from uuid import UUID
 
 import psycopg
 from psycopg import errors
+from psycopg.adapt import Transformer
 from psycopg.rows import TupleRow
 
 from workerpool.core.outcome import Outcome
@@ -44,6 +45,11 @@ class StatementRefused(Exception):
         super().__init__(self.reason)
 
 
+#: A place among the candidates: (-priority, id).
+Place = tuple[int, int]
+FIRST: Place = (-(2**31), 0)
+
+
 @dataclass(frozen=True, slots=True)
 class Order:
     """What to claim in a turn; ``lease`` in seconds."""
@@ -55,19 +61,21 @@ class Order:
     sharers: int
     lease: float
     limits: tuple[int | None, ...] = ()
+    begin: Place = FIRST
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
     """What a turn did.
 
-    The outcomes written, the revisions claimed, and whether more may be there (``claimed``, ``empty``,
-    ``contended``, ``paused``).
+    The outcomes written, the revisions claimed, whether more may be there (``claimed``, ``empty``, ``contended``,
+    ``paused``), and where the next look at the candidates may begin: before that place there is nothing just now.
     """
 
     settled: frozenset[int]
     claims: tuple[tuple[Any, ...], ...]
     state: str
+    begin: Place = FIRST
 
 
 #: The plans of the queue's functions are fixed by its indexes, whatever the statistics say at this moment: a plan
@@ -75,7 +83,7 @@ class Answer:
 #: would walk a full one.
 STEADY = (
     "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET enable_bitmapscan = off; "
-    "SET enable_hashjoin = off; SET enable_mergejoin = off; SET jit = off"
+    "SET enable_hashjoin = off; SET enable_mergejoin = off; SET enable_sort = off; SET jit = off"
 )
 #: Errors after which the same connection is of no use: also a server that became read-only under us (a failover).
 LOST = (psycopg.OperationalError, psycopg.InterfaceError, errors.ReadOnlySqlTransaction)
@@ -117,6 +125,7 @@ class Line:
         self._url, self._schema, self._role = url, schema, role
         self._lock = threading.RLock()
         self._connection: psycopg.Connection[TupleRow] | None = None
+        self._transformer = Transformer()
         self._prepared: set[str] = set()
         self._flight: Flight | None = None
         self._kept: Answer | BaseException | None = None
@@ -131,6 +140,7 @@ class Line:
                 self._connection = connect(self._url, role=self._role)
                 self._connection.execute(STEADY)
                 self._connection.prepare_threshold = 0
+                self._transformer = Transformer.from_context(self._connection)
                 self._prepared.clear()
             except psycopg.Error as error:
                 raise LineLost(error) from error
@@ -168,13 +178,14 @@ class Line:
                 order.how_many,
                 order.sharers,
                 f"{order.lease} seconds",
+                *order.begin,
             ]
             name = "turn" if outcomes else "claim"
             try:
                 settling = outcome_arrays(outcomes).values() if outcomes else ()
                 before = [self._prepare("told", told)] if told else []
                 turn = self._prepare(name, [*settling, *asked])
-                self._flight = Flight(self._live(), *before, turn)
+                self._flight = Flight(self._live(), self._transformer, *before, turn)
             except psycopg.Error as error:
                 raise understood(error) from error
 
@@ -184,7 +195,7 @@ class Line:
             if self._flight is not None:
                 self._finish()
             try:
-                Flight(self._live(), self._prepare("told", told)).answer()
+                Flight(self._live(), self._transformer, self._prepare("told", told)).answer()
             except psycopg.Error as error:
                 raise understood(error) from error
 
@@ -249,7 +260,8 @@ def answer_of(rows: Sequence[TupleRow]) -> Answer:
     settled = frozenset(row[1] for row in rows if row[0] == "settled")
     claims = tuple(tuple(row[1:]) for row in rows if row[0] == "claimed")
     state = rows[-1][0] if rows else "claimed"
-    return Answer(settled, claims, state if state in {"empty", "contended", "paused"} else "claimed")
+    begin = (rows[-1][5], rows[-1][1]) if state == "next" else FIRST
+    return Answer(settled, claims, state if state in {"empty", "contended", "paused"} else "claimed", begin)
 
 
 def claim_of(row: tuple[Any, ...], token: UUID, now: float) -> Claim:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Callable
+from importlib import import_module
 
 from workerpool import logs
 
@@ -17,8 +19,8 @@ log = logs.get("worker")
 EXIT_DAMAGED = 71
 #: After a handler that took longer than this, in seconds, the memory in use is looked at; else after every 64.
 LONG = 0.05
-#: Without the wrapper that makes enum members of the answers: this is asked after each handler, four times.
-_getsignal = getattr(signal.getsignal, "__wrapped__", signal.getsignal)
+#: What `signal.getsignal` wraps to make enum members of the answers: this is asked after each handler, four times.
+_getsignal: Callable[[int], object] = import_module("_signal").getsignal
 _OURS = (signal.SIGTERM, signal.SIGQUIT, signal.SIGINT, signal.SIGHUP)
 
 

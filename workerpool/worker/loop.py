@@ -7,6 +7,7 @@ delays nobody.
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -18,7 +19,7 @@ from workerpool.core.briefs import WorkerBrief
 from workerpool.core.outcome import released
 from workerpool.core.revision import Claim
 from workerpool.link.board import Record
-from workerpool.store.line import Line, LineLost, Order, StatementRefused, claim_of
+from workerpool.store.line import FIRST, Line, LineLost, Order, StatementRefused, claim_of
 from workerpool.worker import presence
 from workerpool.worker.appetite import Appetite
 from workerpool.worker.attempt import Attempt
@@ -26,13 +27,19 @@ from workerpool.worker.desk import WorkerDesk
 from workerpool.worker.footing import Wear
 from workerpool.worker.hand import Hand
 from workerpool.worker.pausing import Pausing
-from workerpool.worker.perform import Performer
+from workerpool.worker.perform import Limits, Performer
 from workerpool.worker.settling import note_lost, note_outcome, reconcile, settle_all, still_ours
 
 log = logs.get("worker")
 #: What waited longer than this before its start is checked by token first: this process may have been stopped
 #: meanwhile (R23).
 STALE = 0.2
+#: At least so often a claim looks at all candidates, and not only behind those that the claims before it took. What
+#: became one there meanwhile (by a late commit, a higher priority, the end of its predecessor) waits that long at most.
+LOOK_AT_ALL = 0.05
+#: While the queue holds nothing but what follows the one that was settled (one hot item), so many turns ask for no more
+#: than that; then one looks for others again.
+CHAIN = 3
 LONGEST_PAUSE = 0.25
 LONGEST_REFUSAL = 5.0
 
@@ -57,7 +64,13 @@ class Loop:
         self._on_first_round: Callable[[], object] | None = on_first_round
         self._appetite = Appetite()
         self._said, self._plenty = "busy", False
+        self._limits = Limits(brief.timeout, 0, 0, 0)
+        """Of the attempt that runs."""
         self._contended = self._refusals = 0
+        self._chain = 0
+        """How many turns more ask only for what follows the one that they settle."""
+        self._begin_at, self._looked = FIRST, 0.0
+        """Where the next claim begins to look, and when one last looked at everything."""
         self._wear = Wear(brief.max_revisions, brief.max_rss)
         self._sent: tuple[Order, float] | None = None
         self._lost: LineLost | None = None
@@ -159,9 +172,13 @@ class Loop:
             if self._on_first_round is not None:
                 self._on_first_round()
                 self._on_first_round = None
-            note_lost(self._hand.arrived(), answer.settled)
+            outcomes = self._hand.arrived()
+            note_lost(outcomes, answer.settled)
             self._hand.take_in([claim_of(row, order.token, sent) for row in answer.claims])
-            self._plenty = len(answer.claims) >= order.how_many
+            self._begin_at = answer.begin
+            if order.how_many > 1:
+                self._plenty = len(answer.claims) >= order.how_many
+                self._chain = CHAIN if len(outcomes) == len(answer.claims) == 1 else 0
             return answer.state
 
     def _settle(self) -> None:
@@ -183,8 +200,14 @@ class Loop:
     def _order(self) -> Order:
         brief = self._brief
         how_many = self._appetite.ask(self._hand.held)
+        if self._chain and not self._hand.held:
+            self._chain, how_many = self._chain - 1, 1
         limits = self._performer.concurrency
-        return Order(brief.worker_id, uuid4(), self._handlers, how_many, brief.sharers, brief.lease, limits)
+        now = time.monotonic()
+        if self._begin_at == FIRST or now - self._looked > LOOK_AT_ALL:
+            self._begin_at, self._looked = FIRST, now
+        token, begin = uuid4(), self._begin_at
+        return Order(brief.worker_id, token, self._handlers, how_many, brief.sharers, brief.lease, limits, begin)
 
     def _perform_held(self) -> None:
         while (claim := self._next()) is not None:
@@ -205,7 +228,8 @@ class Loop:
         return self._hand.start_next(self._begin)
 
     def _begin(self, claim: Claim) -> None:
-        self.attempt.begin(claim, *self._performer.limits(claim, self._brief.timeout))
+        self._limits = self._performer.limits(claim, self._brief.timeout)
+        self.attempt.begin(claim, *self._limits)
 
     def _perform(self, claim: Claim) -> None:
         token = self.attempt.token
@@ -214,8 +238,7 @@ class Loop:
             if claim.payload is None:
                 rows = self._line.call("payload", id=claim.revision_id, token=claim.token)
                 claim = replace(claim, payload=rows[0][0] if rows else "{}")
-            most = self._performer.limits(claim, self._brief.timeout).max_attempts
-            outcome = self._performer.perform(claim, token, most)
+            outcome = self._performer.perform(claim, token, self._limits.max_attempts)
         except (LineLost, StatementRefused):
             outcome = released(claim.revision_id, claim.token)
             raise
@@ -236,7 +259,8 @@ class Loop:
             self._say("idle")
             return
         self._record.state("idle")
-        self._sleep(self._brief.poll_interval)
+        # The pool looks once an interval, whoever of its workers it is; the keeper looks for all of them besides.
+        self._sleep(self._brief.poll_interval * self._brief.sharers * random.uniform(0.5, 1.5))
         self._record.state("busy")
 
     def _say(self, state: str) -> None:

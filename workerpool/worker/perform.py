@@ -46,6 +46,17 @@ _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 _ENCODER = json.JSONEncoder(allow_nan=False, ensure_ascii=False, separators=(",", ":"))
 
 
+_forked = False
+
+
+def _note_fork() -> None:
+    global _forked
+    _forked = True
+
+
+os.register_at_fork(after_in_child=_note_fork)
+
+
 class NotJson(Fail):
     """A handler returned something that JSON cannot hold."""
 
@@ -55,6 +66,10 @@ class NotJson(Fail):
 
 def encode(result: object) -> str:
     """Return *result* as JSON text that jsonb takes; raises NotJson with the reason."""
+    if result is None:
+        return "null"
+    if type(result) is dict and not result:
+        return "{}"
     try:
         text = _ENCODER.encode(result)
         text.encode()
@@ -84,7 +99,7 @@ class Performer:
         self._runner: asyncio.Runner | None = None
         limits = tuple(specs[name].concurrency for name in sorted(specs))
         self._concurrency = limits if any(limits) else ()
-        self._pid = os.getpid()
+        self._usual: dict[tuple[str, float], Limits] = {}
         self.job: Job | None = None
         self.outputs: tuple[HandlerOutput, ...] = ()
         self.dirty = False
@@ -97,6 +112,14 @@ class Performer:
 
     def limits(self, claim: Claim, default_timeout: float) -> Limits:
         """Return what the attempt *claim* may take: as its row says, else its handler, else the pool."""
+        if claim.timeout_seconds is not None or claim.max_attempts is not None:
+            return self._limits(claim, default_timeout)
+        key = claim.handler, default_timeout
+        if key not in self._usual:
+            self._usual[key] = self._limits(claim, default_timeout)
+        return self._usual[key]
+
+    def _limits(self, claim: Claim, default_timeout: float) -> Limits:
         spec = self._specs.get(claim.handler)
         timeout, most = claim.timeout_seconds, claim.max_attempts
         if timeout is None:
@@ -153,7 +176,7 @@ class Performer:
 
     def _stay_one_process(self) -> None:
         # A handler that forked and let its child return would make a second worker with the same connection.
-        if os.getpid() != self._pid:
+        if _forked:
             os._exit(70)
 
     def _failure(self, claim: Claim, tries: Tries, token: CancellationToken, error: BaseException) -> Outcome:

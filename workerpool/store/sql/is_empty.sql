@@ -2,5 +2,9 @@
 -- No parameters, no locks. One row.
 SELECT NOT EXISTS (
     SELECT 1 FROM {schema}.revisions r
-    WHERE r.status IN ('pending', 'processing')
+    WHERE r.status = 'processing'
+      AND NOT EXISTS (SELECT 1 FROM {schema}.items i WHERE i.item_key = r.item_key AND i.halted_at IS NOT NULL))
+   AND NOT EXISTS (
+    SELECT 1 FROM {schema}.revisions r
+    WHERE r.status = 'pending'
       AND NOT EXISTS (SELECT 1 FROM {schema}.items i WHERE i.item_key = r.item_key AND i.halted_at IS NOT NULL))

@@ -1,6 +1,6 @@
 -- unhandled: pending revisions whose handler no living worker has had for a while (R25).
 -- Where no worker lives at all nobody can tell what is missing, so nothing fails: one bad deployment must not empty a queue.
--- Parameters: patience interval, lease interval, how_many integer. No locks. Walks the handlers, not the backlog.
+-- Parameters: patience interval, how_many integer. No locks. Walks the handlers, not the backlog.
 WITH RECURSIVE waiting AS (
     (SELECT r.handler::text AS handler FROM {schema}.revisions r
      WHERE r.status = 'pending' AND r.parked IS NULL ORDER BY r.handler LIMIT 1)

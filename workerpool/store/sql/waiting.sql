@@ -7,7 +7,7 @@ SELECT r.id, r.item_key::text, r.handler::text, r.status::text, r.parked::text, 
        extract(epoch FROM clock_timestamp() - r.started_at)::double precision AS running_for,
        extract(epoch FROM clock_timestamp() - r.completed_at)::double precision AS ended_ago,
        extract(epoch FROM r.lease_expires_at - clock_timestamp())::double precision AS lease_left,
-       first.id AS behind, ahead.n AS ahead, i.halted_at IS NOT NULL AS halted, i.halt_reason, pauses.mine AS pauses,
+       least(head.id, running.id) AS behind, ahead.n AS ahead, i.halted_at IS NOT NULL AS halted, i.halt_reason, pauses.mine AS pauses,
        coalesce(held.held, false) AS held, pool.alive AS workers, pool.able, pool.idle, pool.free, pool.most, at_once.n AS at_once,
        r.completed_at IS NOT NULL AND EXISTS (
            SELECT 1 FROM {schema}.revisions l
@@ -16,12 +16,12 @@ FROM {schema}.revisions r
 LEFT JOIN {schema}.running_revisions held ON held.id = r.id
 LEFT JOIN {schema}.items i ON i.item_key = r.item_key
 LEFT JOIN LATERAL (SELECT b.id FROM {schema}.revisions b
-                   WHERE b.item_key = r.item_key AND b.status IN ('pending', 'processing') AND b.id <> r.id
-                     AND (b.id < r.id OR b.status = 'processing')
-                   ORDER BY b.id LIMIT 1) first ON true
-LEFT JOIN LATERAL (SELECT count(*) AS n FROM (
+                   WHERE b.item_key = r.item_key AND b.status = 'processing' AND b.id <> r.id) running ON true
+LEFT JOIN LATERAL (SELECT b.id FROM {schema}.revisions b
+                   WHERE b.item_key = r.item_key AND b.status = 'pending' AND b.id < r.id ORDER BY b.item_key, b.id LIMIT 1) head ON true
+LEFT JOIN LATERAL (SELECT count(*) + coalesce(running.id < r.id, false)::integer AS n FROM (
                        SELECT 1 FROM {schema}.revisions b
-                       WHERE b.item_key = r.item_key AND b.status IN ('pending', 'processing') AND b.id < r.id LIMIT 1000) s) ahead ON true
+                       WHERE b.item_key = r.item_key AND b.status = 'pending' AND b.id < r.id LIMIT 1000) s) ahead ON true
 LEFT JOIN LATERAL (SELECT count(*) AS alive, count(*) FILTER (WHERE r.handler = ANY (w.handlers)) AS able,
                           count(*) FILTER (WHERE r.handler = ANY (w.handlers) AND w.state = 'idle') AS idle,
                           count(*) FILTER (WHERE r.handler = ANY (w.handlers) AND NOT EXISTS (

@@ -78,9 +78,9 @@ CREATE TABLE {schema}.revisions (
 -- What a claim looks at. The sign makes "higher priority first, then lower id" one ascending order.
 CREATE INDEX revisions_candidates ON {schema}.revisions (handler, (-(priority::integer)), id)
     WHERE status = 'pending' AND parked IS NULL;
--- The waiting line of each item; its first entry is the head.
+-- The waiting line of each item; its first entry is the head. What runs is not in it: a claim writes one entry less.
 CREATE INDEX revisions_line ON {schema}.revisions (item_key, id)
-    WHERE status IN ('pending', 'processing');
+    WHERE status = 'pending';
 -- One executor for an item: the constraint behind the claim.
 CREATE UNIQUE INDEX revisions_one_processing ON {schema}.revisions (item_key)
     WHERE status = 'processing';
@@ -105,6 +105,8 @@ CREATE TABLE {schema}.items (
     created_at  timestamptz NOT NULL DEFAULT now(),
     CHECK ((halted_at IS NULL) = (halt_reason IS NULL))
 );
+-- Nearly always empty, and asked for each item that a claim looks at.
+CREATE INDEX items_halted ON {schema}.items (item_key) WHERE halted_at IS NOT NULL;
 
 CREATE TABLE {schema}.execution_log (
     id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

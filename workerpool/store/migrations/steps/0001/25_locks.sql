@@ -43,7 +43,7 @@ BEGIN
     RETURN ARRAY(
         SELECT h.id FROM (SELECT DISTINCT i AS item_key FROM unnest(item_keys) AS i) k CROSS JOIN LATERAL (
             SELECT r.id, r.parked FROM {schema}.revisions r
-            WHERE r.item_key >= k.item_key AND r.item_key <= k.item_key AND r.status IN ('pending', 'processing')
+            WHERE r.item_key >= k.item_key AND r.item_key <= k.item_key AND r.status = 'pending'
             ORDER BY r.item_key, r.id LIMIT 1) n
         CROSS JOIN LATERAL (
             SELECT r.id FROM {schema}.revisions r WHERE r.id = n.id AND r.parked = 'behind' FOR NO KEY UPDATE) h

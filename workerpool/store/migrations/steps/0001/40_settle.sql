@@ -29,36 +29,63 @@ END $$;
 --
 -- Arguments, parallel arrays: revision, claim token, verdict ('completed', 'failed', 'cancelled', 'retried', 'snoozed', 'released'),
 --   result as JSON text, message and kind of the failure, seconds until it may run again, whether the attempt was a crash; then: whether the caller
---   claims the successors itself in this transaction; whether only leases that have run out may be taken (a rescue).
+--   sees to the successors itself in this transaction; whether only leases that have run out may be taken (a rescue).
 -- Locks, in this order: item locks by hash (waits, bounded by lock_timeout), rows. At most 128 items in a call (R5).
--- Answers the revisions that were written: one that is missing had lost its claim, and nothing was changed for it.
+-- Answers the revisions that were written: one that is missing had lost its claim, and nothing was changed for it; their items; how many item
+--   locks were taken. One success, what a slow handler or a hot item settles, has statements of its own: without arrays they cost half.
 CREATE FUNCTION {schema}.settle(
     ids bigint[], tokens uuid[], verdicts text[], results text[], messages text[], kinds text[], delays double precision[],
     crashes boolean[], keep_successors boolean DEFAULT false, only_expired boolean DEFAULT false,
-    OUT settled bigint[], OUT successors bigint[], OUT items integer
+    OUT settled bigint[], OUT item_keys text[], OUT items integer
 ) LANGUAGE plpgsql VOLATILE
 AS $$
 #variable_conflict use_column
 DECLARE
-    instant    timestamptz;
-    item_keys  text[];
+    instant timestamptz;
+    lock    bigint;
+    item    text;
+    follows boolean;
+    heads   bigint[];
 BEGIN
     IF cardinality(ids) > 128 THEN
         RAISE EXCEPTION 'at most 128 items in a transaction, % outcomes were given', cardinality(ids)
             USING ERRCODE = 'program_limit_exceeded', HINT = 'Locks are a resource of the whole server (R5): use smaller batches.';
     END IF;
-    PERFORM pg_advisory_xact_lock(k.key)
-    FROM (SELECT DISTINCT {schema}.item_lock(r.item_key) AS key FROM {schema}.revisions r WHERE r.id = ANY (ids) ORDER BY 1) k;
-    GET DIAGNOSTICS items = ROW_COUNT;
     settled := '{}';
-    successors := '{}';
+    IF cardinality(ids) = 1 THEN
+        SELECT {schema}.item_lock(r.item_key) INTO lock FROM {schema}.revisions r WHERE r.id = ids[1];
+        items := 1;
+        IF NOT pg_try_advisory_xact_lock(lock) THEN   -- an expression without a statement of its own; that is for who has to wait
+            PERFORM pg_advisory_xact_lock(lock);
+        END IF;
+    ELSE
+        PERFORM pg_advisory_xact_lock(k.key)
+        FROM (SELECT DISTINCT {schema}.item_lock(r.item_key) AS key FROM {schema}.revisions r WHERE r.id = ANY (ids) ORDER BY 1) k;
+        GET DIAGNOSTICS items = ROW_COUNT;
+    END IF;
     IF only_expired AND NOT {schema}.may_work() THEN
         RETURN;   -- in a pause nothing is rescued
     END IF;
     instant := clock_timestamp();
     -- The fence is the token, and a lease: a row has one exactly while it is processing (a table check). Asking for the status instead
     -- lets the planner walk all processing rows for each outcome.
-    IF verdicts <@ '{completed}' AND NOT only_expired THEN
+    IF cardinality(ids) = 1 AND verdicts[1] = 'completed' AND NOT only_expired THEN
+        UPDATE {schema}.revisions r
+        SET status = 'completed', lease_expires_at = NULL, result = results[1]::jsonb, progress_percentage = 100,
+            revision_number = 1 + coalesce((
+                SELECT n.revision_number FROM {schema}.revisions n
+                WHERE n.item_key = r.item_key AND n.revision_number IS NOT NULL
+                ORDER BY n.revision_number DESC LIMIT 1), 0),
+            completed_at = instant, updated_at = instant
+        WHERE r.id = ids[1] AND r.claim_token = tokens[1] AND r.lease_expires_at IS NOT NULL
+        RETURNING r.item_key::text, EXISTS (
+            SELECT 1 FROM {schema}.continuations c WHERE c.revision_id = r.id AND c.enqueued_id IS NULL) INTO item, follows;
+        IF item IS NULL THEN
+            RETURN;
+        END IF;
+        settled := ids;
+        item_keys := ARRAY[item];
+    ELSIF verdicts <@ '{completed}' AND NOT only_expired THEN
         WITH written AS (
             UPDATE {schema}.revisions r
             SET status = 'completed', lease_expires_at = NULL, result = o.result::jsonb, progress_percentage = 100,
@@ -106,7 +133,6 @@ BEGIN
         )
         SELECT array_agg(w.id), array_agg(w.item_key) INTO settled, item_keys FROM written w;
     END IF;
-    successors := '{}';
     IF settled IS NULL THEN
         settled := '{}';
         RETURN;
@@ -131,13 +157,18 @@ BEGIN
         ON CONFLICT (item_key) DO UPDATE SET halted_at = excluded.halted_at, halt_reason = excluded.halt_reason
         WHERE items.halted_at IS NULL;
     END IF;
-    IF EXISTS (SELECT 1 FROM {schema}.continuations c WHERE c.revision_id = ANY (settled) AND c.enqueued_id IS NULL LIMIT 1) THEN
+    IF follows IS NULL THEN
+        follows := EXISTS (SELECT 1 FROM {schema}.continuations c WHERE c.revision_id = ANY (settled) AND c.enqueued_id IS NULL LIMIT 1);
+    END IF;
+    IF follows THEN
         PERFORM {schema}.fire(settled);
     END IF;
-    -- in a new statement, so that what was inserted and parked meanwhile is seen
-    successors := {schema}.parked_heads(item_keys);
-    IF NOT keep_successors AND (cardinality(successors) > 0 OR NOT verdicts <@ '{completed,failed,cancelled}') THEN
-        PERFORM {schema}.unpark(successors);   -- also to wake somebody for what was given back
+    IF NOT keep_successors THEN
+        -- in a new statement, so that what was inserted and parked meanwhile is seen
+        heads := {schema}.parked_heads(item_keys);
+        IF cardinality(heads) > 0 OR NOT verdicts <@ '{completed,failed,cancelled}' THEN
+            PERFORM {schema}.unpark(heads);   -- also to wake somebody for what was given back
+        END IF;
     END IF;
 END $$;
 
@@ -192,11 +223,11 @@ DECLARE
 BEGIN
     WITH RECURSIVE line AS (
         (SELECT r.item_key::text, 1 AS n FROM {schema}.revisions r
-         WHERE r.status IN ('pending', 'processing') AND r.item_key > after ORDER BY r.item_key LIMIT 1)
+         WHERE r.status = 'pending' AND r.item_key > after ORDER BY r.item_key LIMIT 1)
         UNION ALL
         SELECT x.item_key, l.n + 1 FROM line l CROSS JOIN LATERAL (
             SELECT r.item_key::text FROM {schema}.revisions r
-            WHERE r.status IN ('pending', 'processing') AND r.item_key > l.item_key ORDER BY r.item_key LIMIT 1) x
+            WHERE r.status = 'pending' AND r.item_key > l.item_key ORDER BY r.item_key LIMIT 1) x
         WHERE l.n < how_many)
     SELECT array_agg(l.item_key ORDER BY l.item_key) INTO looked FROM line l;
     healed := '{}';

@@ -7,15 +7,17 @@ FROM {schema}.revisions GROUP BY status, handler ORDER BY status, handler;
 CREATE VIEW {schema}.item_status AS
 WITH RECURSIVE item AS (
     (SELECT r.item_key::text FROM {schema}.revisions r
-     WHERE r.status IN ('pending', 'processing') ORDER BY r.item_key LIMIT 1)
+     WHERE r.status = 'pending' ORDER BY r.item_key LIMIT 1)
     UNION ALL
     SELECT x.item_key FROM item CROSS JOIN LATERAL (
         SELECT r.item_key::text FROM {schema}.revisions r
-        WHERE r.status IN ('pending', 'processing') AND r.item_key > item.item_key ORDER BY r.item_key LIMIT 1) x
+        WHERE r.status = 'pending' AND r.item_key > item.item_key ORDER BY r.item_key LIMIT 1) x
 ), known AS (
-    SELECT item_key FROM item UNION SELECT item_key::text FROM {schema}.items
+    SELECT item_key FROM item UNION SELECT item_key::text FROM {schema}.revisions WHERE status = 'processing'
+    UNION SELECT item_key::text FROM {schema}.items
 )
-SELECT k.item_key, head.id AS head_id, line.depth, running.id AS processing_id, line.oldest_created_at, i.halted_at,
+SELECT k.item_key, head.id AS head_id, line.waiting + (running.id IS NOT NULL)::integer AS depth, running.id AS processing_id,
+       least(line.oldest_created_at, running.created_at) AS oldest_created_at, i.halted_at,
        coalesce(history.revision_number, 0) AS current_revision_number,
        CASE WHEN head.id IS NULL THEN NULL
             WHEN running.id IS NOT NULL THEN 'revision ' || running.id || ' is processing on ' || running.worker_id
@@ -31,10 +33,10 @@ FROM known k
 LEFT JOIN {schema}.items i ON i.item_key = k.item_key
 LEFT JOIN LATERAL (SELECT r.id, r.parked, r.run_at, r.attempt, r.handler, r.error_kind FROM {schema}.revisions r
                    WHERE r.item_key = k.item_key AND r.status = 'pending' ORDER BY r.id LIMIT 1) head ON true
-LEFT JOIN LATERAL (SELECT count(*) AS depth, min(r.created_at) AS oldest_created_at FROM {schema}.revisions r
-                   WHERE r.item_key = k.item_key AND r.status IN ('pending', 'processing')) line ON true
-LEFT JOIN LATERAL (SELECT r.id, r.worker_id FROM {schema}.revisions r
+LEFT JOIN LATERAL (SELECT r.id, r.worker_id, r.created_at FROM {schema}.revisions r
                    WHERE r.item_key = k.item_key AND r.status = 'processing') running ON true
+LEFT JOIN LATERAL (SELECT count(*) AS waiting, min(r.created_at) AS oldest_created_at FROM {schema}.revisions r
+                   WHERE r.item_key = k.item_key AND r.status = 'pending') line ON true
 LEFT JOIN LATERAL (SELECT r.revision_number FROM {schema}.revisions r
                    WHERE r.item_key = k.item_key AND r.revision_number IS NOT NULL
                    ORDER BY r.revision_number DESC LIMIT 1) history ON true;

@@ -232,7 +232,6 @@ COMMENT ON COLUMN {schema}.safe_state.active_tokens IS 'Work tokens in force.';
 COMMENT ON COLUMN {schema}.safe_state.unaware IS 'Living workers that have not yet seen this version.';
 COMMENT ON COLUMN {schema}.safe_state.is_safe IS 'Whether all is still, provably.';
 
-COMMENT ON FUNCTION {schema}.claim IS 'A turn with nothing to settle.';
 COMMENT ON FUNCTION {schema}.settle IS 'Writes the outcomes of attempts, fenced by their tokens, and lets their items go on.';
 COMMENT ON FUNCTION {schema}.turn IS
 'Settles what was done, claims heads of items and parks what is behind them: the only place where order is decided.';
@@ -240,6 +239,7 @@ COMMENT ON FUNCTION {schema}.dismiss IS 'Ends revisions that have not started.';
 COMMENT ON FUNCTION {schema}.heal IS 'Unparks heads that foreign SQL stranded.';
 COMMENT ON FUNCTION {schema}.item_lock IS 'The advisory lock of an item.';
 COMMENT ON FUNCTION {schema}.lock_items IS 'Takes the locks of items, in one order.';
+COMMENT ON FUNCTION {schema}.payload_to_send IS 'The payload as text, null where it is too long to be sent with a claim.';
 COMMENT ON FUNCTION {schema}.unpark IS 'Makes heads candidates again and wakes a hungry worker.';
 COMMENT ON FUNCTION {schema}.parked_heads IS 'Of each item the head, if it is parked behind a revision that is gone.';
 COMMENT ON FUNCTION {schema}.schedule_revision IS 'At insert: a future run_at makes a pending row scheduled.';

@@ -458,3 +458,33 @@ def test_a_successor_that_a_halt_holds_does_not_go_on(worker: Session) -> None:
     assert worker.turn(done(held)) == []
     worker.sql("SELECT {schema}.unhalt('a', 'test')")
     assert len(worker.turn()) == 1
+
+
+def test_the_line_of_a_deep_item_is_parked_behind_its_head(worker: Session) -> None:
+    """R1, R3, R10: hundreds of revisions of one item are out of the way after a claim or two, and their head is not: also
+    where a part of them has a higher priority than those before it.
+    """
+    head, *_ = worker.insert(*["deep"] * 10)
+    worker.insert(*["deep"] * 300, priority=5)
+    others = worker.insert("a", "b", "c", priority=1)
+    claimed = worker.turn(how_many=60)
+    claimed += worker.turn(how_many=60)
+    taken = [held.id for held in claimed]
+    assert sorted(taken) == [head, *others]
+    assert worker.heal() == []
+    assert {parked for id_, (_, parked) in worker.rows().items() if id_ not in taken} == {"behind"}
+    (held,) = [each for each in claimed if each.item == "deep"]
+    for _ in range(309):
+        (held,) = worker.turn(done(held), how_many=1)
+        assert held.item == "deep"
+    assert worker.heal() == []
+
+
+def test_a_deep_item_whose_head_is_not_taken_keeps_it_as_a_candidate(worker: Session) -> None:
+    """R10, R22: one with a crash behind it is claimed alone; what was parked meanwhile is behind a head, and never one."""
+    worker.insert("z")
+    (head, *_) = worker.insert(*["deep"] * 60, priority=5)
+    (fragile,) = worker.insert("fragile", priority=9, crash_count=1)
+    assert [held.id for held in worker.turn(how_many=80)] == [fragile]
+    assert worker.rows()[head] == ("pending", None)
+    assert worker.heal() == []

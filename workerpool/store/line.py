@@ -260,7 +260,7 @@ def answer_of(rows: Sequence[TupleRow]) -> Answer:
     settled = frozenset(row[1] for row in rows if row[0] == "settled")
     claims = tuple(tuple(row[1:]) for row in rows if row[0] == "claimed")
     state = rows[-1][0] if rows else "claimed"
-    begin = (rows[-1][5], rows[-1][1]) if state == "next" else FIRST
+    begin = next(((row[5], row[1]) for row in reversed(rows[-2:]) if row[0] == "next"), FIRST)
     return Answer(settled, claims, state if state in {"empty", "contended", "paused"} else "claimed", begin)
 
 

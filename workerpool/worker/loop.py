@@ -67,6 +67,8 @@ class Loop:
         self._limits = Limits(brief.timeout, 0, 0, 0)
         """Of the attempt that runs."""
         self._contended = self._refusals = 0
+        self._unwatched = True
+        """The attendant may be asleep since this loop was."""
         self._chain = 0
         """How many turns more ask only for what follows the one that they settle."""
         self._begin_at, self._looked = FIRST, 0.0
@@ -175,7 +177,8 @@ class Loop:
             outcomes = self._hand.arrived()
             note_lost(outcomes, answer.settled)
             self._hand.take_in([claim_of(row, order.token, sent) for row in answer.claims])
-            self._begin_at = answer.begin
+            if answer.begin != FIRST or answer.state == "empty":
+                self._begin_at = answer.begin  # else a look at everything did not get through: the place is still good
             if order.how_many > 1:
                 self._plenty = len(answer.claims) >= order.how_many
                 self._chain = CHAIN if len(outcomes) == len(answer.claims) == 1 else 0
@@ -203,10 +206,9 @@ class Loop:
         if self._chain and not self._hand.held:
             self._chain, how_many = self._chain - 1, 1
         limits = self._performer.concurrency
-        now = time.monotonic()
-        if self._begin_at == FIRST or now - self._looked > LOOK_AT_ALL:
-            self._begin_at, self._looked = FIRST, now
-        token, begin = uuid4(), self._begin_at
+        now, token, begin = time.monotonic(), uuid4(), self._begin_at
+        if begin == FIRST or now - self._looked > LOOK_AT_ALL:
+            begin, self._looked = FIRST, now
         return Order(brief.worker_id, token, self._handlers, how_many, brief.sharers, brief.lease, limits, begin)
 
     def _perform_held(self) -> None:
@@ -234,6 +236,9 @@ class Loop:
     def _perform(self, claim: Claim) -> None:
         token = self.attempt.token
         assert token is not None
+        if self._unwatched:  # only now: two threads that wake at once get in each other's way
+            self._unwatched = False
+            self._poke()
         try:
             if claim.payload is None:
                 rows = self._line.call("payload", id=claim.revision_id, token=claim.token)
@@ -281,12 +286,11 @@ class Loop:
         self._sleep(min(LONGEST_PAUSE, 0.002 * 2 ** min(self._contended, 10)))
 
     def _sleep(self, seconds: float) -> None:
-        self.idle = True
+        self.idle = self._unwatched = True
         try:
             presence.await_bell(self._brief, 0 if self.stopping else seconds)
         finally:
             self.idle = False
-            self._poke()
 
     def _worn_out(self) -> bool:
         return self._wear.is_over or self._performer.dirty

@@ -4,6 +4,24 @@ CREATE FUNCTION {schema}.payload_to_send(payload jsonb) RETURNS text LANGUAGE sq
 RETURN CASE WHEN pg_column_size(payload) <= 512 OR pg_column_size(payload) <= 65536 AND octet_length(payload::text) <= 65536
             THEN payload::text END;
 
+-- park_line: park what stands behind a place in the lines of these items, of each that is named often up to 2,000. The caller holds their
+-- locks, and has seen that each of them has something pending up to that place. One by one, as claims come to them, rows cost four times as much.
+-- Answers how many there were.
+CREATE FUNCTION {schema}.park_line(item_keys text[], behind bigint) RETURNS integer LANGUAGE plpgsql AS $$
+DECLARE
+    parked integer;
+BEGIN
+    UPDATE {schema}.revisions r SET parked = 'behind'
+    WHERE r.id = ANY (ARRAY(
+        SELECT b.id FROM (SELECT i AS item_key FROM unnest(item_keys) AS i GROUP BY i HAVING count(*) > 8) k CROSS JOIN LATERAL (
+            SELECT p.id FROM {schema}.revisions p
+            WHERE p.item_key >= k.item_key AND p.item_key <= k.item_key AND p.status = 'pending' AND p.parked IS NULL
+              AND p.id > behind
+            ORDER BY p.item_key, p.id LIMIT 2000 FOR NO KEY UPDATE SKIP LOCKED) b));
+    GET DIAGNOSTICS parked = ROW_COUNT;
+    RETURN parked;
+END $$;
+
 -- turn: settle what was done and claim what is next, in one transaction and one round trip. The claim's half is the only place
 -- where order is decided (R1). See docs/decisions.md and the comments at each step.
 --
@@ -14,8 +32,8 @@ RETURN CASE WHEN pg_column_size(payload) <= 512 OR pg_column_size(payload) <= 65
 -- Locks, in this order: those of settle (waits, bounded by lock_timeout); the pause, shared (try); limited handlers (try), candidate rows (SKIP LOCKED), item
 --   locks (try): the claim waits for nobody (R8).
 -- Answers a row 'settled' for each outcome written, then one row for each revision claimed ('claimed'), or one row that says
---   'empty' (go idle) or 'contended' (try again soon). After claims from the candidates a row 'next': where the following turn may begin
---   (attempt: the rank, id).
+--   'empty' (go idle) or 'contended' (try again soon). Before that a row 'next', unless there were too few: where the following turn may
+--   begin (attempt: the rank, id).
 CREATE FUNCTION {schema}.turn(
     ids bigint[], tokens uuid[], verdicts text[], results text[], messages text[], kinds text[], delays double precision[],
     crashes boolean[], the_worker text, the_token uuid, the_handlers text[], limits integer[], how_many integer, sharers integer,
@@ -49,7 +67,6 @@ DECLARE
     due_looked boolean := false;
     looked     integer := 0;
     refused    boolean := false;          -- somebody else holds an item that we looked at
-    shut       text[] := '{}';            -- those items
     exhausted  boolean := false;
     found      bigint[];                  -- the candidates of a page, in order
     items      text[];
@@ -186,7 +203,6 @@ BEGIN
                   SELECT p.id, p.item_key::text, -(p.priority::integer) AS rank, p.crash_count FROM {schema}.revisions p
                   WHERE p.handler = h.name AND p.status = 'pending' AND p.parked IS NULL
                     AND (-(p.priority::integer), p.id) > (last_rank, last_id) AND (-(p.priority::integer), p.id) <= (to_rank, to_id)
-                    AND p.item_key <> ALL (shut)
                   ORDER BY -(p.priority::integer), p.id LIMIT page
                   FOR NO KEY UPDATE SKIP LOCKED) r
               ORDER BY r.rank, r.id LIMIT page) c;
@@ -224,14 +240,12 @@ BEGIN
         IF seen = 1 THEN
             IF NOT pg_try_advisory_xact_lock({schema}.item_lock(items[1])) THEN
                 refused := true;
-                shut := shut || items;
                 found := NULL;
             END IF;
         ELSE
             SELECT array_agg(l.id ORDER BY l.place) FILTER (WHERE l.got), array_agg(l.item_key ORDER BY l.place) FILTER (WHERE l.got),
-                   count(DISTINCT l.item_key), NOT bool_and(l.got) OR refused,
-                   shut || coalesce(array_agg(DISTINCT l.item_key) FILTER (WHERE NOT l.got), '{}')
-            INTO found, items, seen, refused, shut
+                   count(DISTINCT l.item_key), NOT bool_and(l.got) OR refused
+            INTO found, items, seen, refused
             FROM (SELECT c.id, c.item_key, c.place, pg_try_advisory_xact_lock({schema}.item_lock(c.item_key)) AS got
                   FROM unnest(found, items) WITH ORDINALITY AS c (id, item_key, place) OFFSET 0) l;
         END IF;
@@ -252,6 +266,9 @@ BEGIN
             chosen := chosen || coalesce(heads, '{}');
             IF blocked IS NOT NULL THEN
                 UPDATE {schema}.revisions r SET parked = 'behind' WHERE r.id = ANY (blocked);
+                IF cardinality(blocked) > 32 THEN
+                    looked := looked + {schema}.park_line(items, (SELECT max(f) FROM unnest(found) f));   -- a deep item has come: that is enough for a turn
+                END IF;
             END IF;
         END IF;
         EXIT WHEN exhausted OR cardinality(chosen) >= how_many
@@ -303,12 +320,13 @@ BEGIN
     IF cardinality(successors) > 0 AND (seen = 0 OR NOT successors <@ chosen) THEN
         PERFORM {schema}.unpark(successors);   -- those that were not taken
     END IF;
-    IF seen > 0 AND NOT exhausted AND candidates <@ chosen THEN
+    IF looked > 0 AND NOT exhausted AND candidates <@ chosen THEN
         answer := 'next';
         id := last_id;
         attempt := last_rank;
         RETURN NEXT;
-    ELSIF seen + claimed = 0 THEN
+    END IF;
+    IF seen + claimed = 0 THEN
         id := NULL;
         answer := CASE WHEN paused THEN 'paused' WHEN refused OR NOT exhausted OR (
                            SELECT 1 FROM unnest(the_handlers) AS h (name), LATERAL (

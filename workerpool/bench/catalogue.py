@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from workerpool.bench import company, entrance, floor, guard, response, rest, telling, throughput
+from workerpool.bench import company, cost, entrance, floor, guard, response, rest, soak, telling, throughput
 from workerpool.bench.ground import Ground
 from workerpool.bench.sizes import Sizes
 
@@ -76,6 +76,12 @@ WORKLOADS: dict[str, Workload] = {
         verified=False,
     ),
 }
+WORKLOADS |= {
+    "COST": Workload("where the time and the WAL of a turn go, part by part", cost.cost, verified=False),
+    "SOAK": Workload("half of the full load for {soak_minutes:g} minutes, with retention on", soak.soak),
+}
+#: Performed only where they are named.
+ON_DEMAND = ("COST", "SOAK")
 #: Workloads in which `--kill` kills workers.
 KILLED = ("W1", "W2", "W3")
 

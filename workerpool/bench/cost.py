@@ -1,8 +1,9 @@
 """COST: where the time and the WAL of a turn go, statement by statement and record by record.
 
-Owns: that workload. Turns of one client over a worker's own line, on an embedded server of its own that counts what each
-statement inside of the functions takes (pg_stat_statements) and reads its own WAL (pg_walinspect); counting adds some
-microseconds to each statement. Invariant: what is not a known statement is told as the rest, so that the parts add up.
+Owns: that workload. Turns of one client over a worker's own line, on an embedded server of its own that counts what
+each statement inside of the functions takes (pg_stat_statements) and reads its own WAL (pg_walinspect); counting adds
+some microseconds to each statement. Invariant: what is not a known statement is told as the rest, so that the parts
+add up.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ def cost(ground: Ground, sizes: Sizes) -> dict[str, float]:
 
 
 def _turns(database: Database, at_once: int, turns: int) -> dict[str, float]:
-    """Return the microseconds of each part, for a turn of one or for each revision of a large one, and the WAL's bytes."""
+    """Return the microseconds of each part of a turn, and the bytes of WAL, for each revision."""
     claimer = Claimer(database)
     try:
         claimer.round(20, settling=True, how_many=at_once)  # plans are made

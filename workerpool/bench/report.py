@@ -23,6 +23,7 @@ UNITS = {
     "_ms": "ms",
     "_us": "µs",
     "_mb": "MB",
+    "_bytes": "bytes",
 }
 
 
@@ -111,7 +112,10 @@ class Report:
         """Return the table: workload, figure, value, spread, ratio, and what it is a ratio to."""
         made = []
         for workload in self.found:
-            for place, figure in enumerate(self.figures(workload)):
+            shown = [
+                each for each in self.figures(workload) if not each.name.endswith(("_change_error", "_change_flat"))
+            ]
+            for place, figure in enumerate(shown):
                 spread = f"{_short(figure.least)} to {_short(figure.most)}" if self.sizes.rounds > 1 else ""
                 value = f"{_short(figure.value)} {figure.unit}".rstrip()
                 first, *others = figure.ratios or (None,)
@@ -133,6 +137,17 @@ class Report:
             lines.append(
                 f"Verified from the rows and from the handlers' own record ({', '.join(verified)}): every revision ran "
                 f"{once}, in the order of its item, never two of an item at a time."
+            )
+        grew = [
+            figure.label.removesuffix(" change flat")
+            for workload in self.found
+            for figure in self.figures(workload)
+            if figure.name.endswith("_change_flat") and not figure.value
+        ]
+        if any(name.endswith("_change_flat") for found in self.found.values() for name in found[0]):
+            lines.append(
+                "Change: over the run, by a line fitted after the first quarter. Flat (under 10 % of the median or two "
+                f"standard errors): {'all' if not grew else 'all but ' + ', '.join(grew)}."
             )
         if self.kills:
             lines.append(f"{self.kills} workers were killed in {', '.join(n for n in KILLED if n in self.found)}.")

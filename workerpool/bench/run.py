@@ -50,6 +50,7 @@ def performing(
     sleep: float = 0.0,
     record: Record | None = None,
     killing: bool = False,
+    **settings: object,
 ) -> Iterator[tuple[Pool, Record]]:
     """Run `workerpool start` for as long as the block takes; yields the pool and what its handlers note."""
     record = record or Record(Path(tempfile.mkdtemp(prefix="record-", dir=ground.folder)))
@@ -62,6 +63,7 @@ def performing(
         home,
         log_level="warning",
         **(LENIENT if killing else {}),
+        **settings,
     )
     pool.start()
     try:

@@ -36,12 +36,14 @@ class Sizes:
     growth: bool = False
     most_queued: int = 1_000_000
     most_completed: int = 1_000_000
+    soak_minutes: float = 60.0
+    soak_most: float = 1e9
 
     def scaled(self, revisions: int) -> Sizes:
         """Return sizes with so many *revisions*, and everything else smaller or larger by as much."""
         factor = revisions / self.revisions
         least = {"items": 10, "turns": 50, "floor": 4_000, "singles": 400}
-        fixed = {"rounds", "workers", "idle_seconds", "growth", "guard_rounds", "pairs"}
+        fixed = {"rounds", "workers", "idle_seconds", "growth", "guard_rounds", "pairs", "soak_minutes", "soak_most"}
         counts = {
             each.name: max(round(getattr(self, each.name) * factor), least.get(each.name, 20))
             for each in fields(self)

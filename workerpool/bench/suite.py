@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
 from workerpool.bench import floor, machine
-from workerpool.bench.catalogue import FLOOR, KILLED, WORKLOADS, floors_of
+from workerpool.bench.catalogue import FLOOR, KILLED, ON_DEMAND, WORKLOADS, floors_of
 from workerpool.bench.ground import Ground
 from workerpool.bench.growth import SERIES
 from workerpool.bench.report import Report
@@ -21,7 +21,7 @@ Say = Callable[[str], None]
 
 def perform(ground: Ground, names: Sequence[str], sizes: Sizes, say: Say) -> Report:
     """Run the workloads *names* (none: all), and return what came of it. Raises Unverified."""
-    chosen = [name for name in WORKLOADS if name in names or not names]
+    chosen = [name for name in WORKLOADS if name in names or not (names or name in ON_DEMAND)]
     if ground.killing:
         chosen = [name for name in chosen if name in KILLED]
     report = Report(machine.describe(ground), sizes, datetime.now(UTC))

@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from workerpool.bench import fillings
 from workerpool.bench.ground import Ground
 from workerpool.bench.record import Event, Unverified, rate, verify
-from workerpool.bench.run import LIMIT, drain, drained_rate, first, performing
+from workerpool.bench.response import at_rest
+from workerpool.bench.run import LIMIT, drain, drained_rate, first, performing, settled
 from workerpool.bench.sizes import Sizes
 
 Figures = dict[str, float]
@@ -63,7 +64,14 @@ def long_handlers(ground: Ground, sizes: Sizes) -> Figures:
 
 def _of_ideal(ground: Ground, items: int, depth: int, sleep: float) -> float:
     """Return the time that the handlers took, divided by the workers, over the time that passed."""
-    events = drain(ground, fillings.in_turn(items, depth), sleep=sleep)
+    with ground.database() as database:
+        with performing(ground, database, sleep=sleep) as (_, record):
+            at_rest(database, ground.workers)  # else what is measured is how far apart the workers start
+            count = database.fill(fillings.in_turn(items, depth))
+            record.wait(count, LIMIT)
+            settled(database, count)
+        events = record.events()
+        verify(database, events)
     passed = max(event.end for event in events) - events[0].start
     return sum(event.end - event.start for event in events) / ground.workers / passed
 

@@ -34,6 +34,7 @@ COLUMNS = ("workload", "figure", "value", "least to most", "ratio", "to")
 @click.option("--workers", type=click.IntRange(1, 64), default=2, show_default=True, help="Worker processes.")
 @click.option("--revisions", type=click.IntRange(100, 10_000_000), help="Of W1; the other sizes go with it.")
 @click.option("--rounds", type=click.IntRange(1, 100), help="Rounds; the table has their medians.")
+@click.option("--minutes", type=click.FloatRange(0.1, 24 * 60), help="Of SOAK; 60 by default.")
 @click.option("--kill", is_flag=True, help="Kill random workers in W1, W2 and W3, and verify all the same.")
 @click.option("--json", "as_json", is_flag=True, help="Write JSON, for programs.")
 @click.option("--output", type=click.Path(file_okay=False, path_type=Path), help="Write bench.json and plots there.")
@@ -45,6 +46,7 @@ def bench(
     workers: int,
     revisions: int | None,
     rounds: int | None,
+    minutes: float | None,
     kill: bool,
     as_json: bool,
     output: Path | None,
@@ -55,8 +57,12 @@ def bench(
     Without --database-url on a PostgreSQL of its own in a temporary folder, with every commit durable. Each run is
     verified from the rows and from the handlers' own record. --list names the workloads; without any, all are run.
     """
-    sizes = _sizes(size, revisions, rounds)
     names = [_known(name) for name in workloads]
+    sizes = _sizes(size, revisions, rounds)
+    if minutes is not None:
+        if "SOAK" not in names:
+            raise click.UsageError("--minutes is the length of SOAK: `workerpool bench SOAK --minutes 5`")
+        sizes = replace(sizes, soak_minutes=minutes)
     if listing:
         _list(names, sizes, as_json=as_json)
         return

@@ -114,6 +114,8 @@ class Keeper:
         nearest = min(self._timers["beat"], self._timers["tick"], self._waker.due_at)
         if self._flock.deaths:
             nearest = min(nearest, self._bury_at)
+        if self._walk.after_id:
+            nearest = min(nearest, self._timers["prune"])
         if not self._facts.paused:
             nearest = min(nearest, max(self._timers["schedules"], self._fires_at))
         return max(0.0, nearest - now)
@@ -137,6 +139,7 @@ class Keeper:
             "unhandled": now + self._brief.unhandled_after,
             "heal": now + HEAL_EVERY * random.random(),
             "prune": now + HEAL_EVERY * random.random(),
+            "artifacts": now + HEAL_EVERY * random.random(),
             "schedules": now,
             # After an outage the living had no chance to be renewed: nobody is rescued for a whole lease (R17).
             "rescue": now + lease,
@@ -168,6 +171,7 @@ class Keeper:
         self._every("rescue", max(0.5, brief.lease / 6), self._rescue, needed=facts.processing)
         self._every("heal", HEAL_EVERY, self._heal, needed=facts.pending)
         self._every("prune", HEAL_EVERY, self._prune)
+        self._every("artifacts", HEAL_EVERY, self._sweep_artifacts)
         fires = not facts.paused and time.monotonic() >= self._fires_at
         self._every("schedules", SCHEDULES_EVERY, self._fire, needed=fires)
 
@@ -254,7 +258,9 @@ class Keeper:
         duties.heal(self._walk, self._line)
 
     def _prune(self) -> None:
-        duties.prune(self._walk, self._brief, self._line)
+        self._timers["prune"] = time.monotonic() + duties.prune(self._walk, self._brief, self._line)
+
+    def _sweep_artifacts(self) -> None:
         duties.sweep_artifacts(self._walk, Path(self._brief.home), self._line)
 
     def _may_leave(self) -> bool:

@@ -22,6 +22,9 @@ from workerpool.store.line import Line
 log = logs.get("keeper")
 CANCELS_A_ROUND = 100
 FOLDERS_A_ROUND = 200
+PRUNED_A_ROUND = 2_000
+#: Seconds between two walks over what is old.
+LONGEST_REST = 3600.0
 
 
 def beat(brief: KeeperBrief, flock: Flock, board: Board, line: Line) -> None:
@@ -111,7 +114,6 @@ class Walk:
 
     after_item: str = ""
     after_id: int = 0
-    pruned_at: float = 0.0
     folders: list[int] = field(default_factory=list)
     swept_at: float = 0.0
 
@@ -125,19 +127,20 @@ def heal(walk: Walk, line: Line) -> int:
     return len(healed)
 
 
-def prune(walk: Walk, brief: KeeperBrief, line: Line) -> None:
-    """Look at the next two thousand revisions for what is past its retention.
+def prune(walk: Walk, brief: KeeperBrief, line: Line) -> float:
+    """Look at the next two thousand revisions for what is past its retention; returns the seconds until the next look.
 
-    An hour's rest at the end of the table.
+    A rest is as long as the look before it, so that a busy table's past goes as fast as it comes and the keeper has
+    half of its time for all else. At the end of what is old there is a longer rest.
     """
-    now = time.monotonic()
-    if now < walk.pruned_at:
-        return
-    deleted, last = line.call("prune", retention=f"{brief.retention} seconds", after=walk.after_id, how_many=2000)[0]
+    began = time.monotonic()
+    deleted, last = line.call(
+        "prune", retention=f"{brief.retention} seconds", after=walk.after_id, how_many=PRUNED_A_ROUND
+    )[0]
     walk.after_id = last or 0
-    walk.pruned_at = now + (1.0 if last else 3600.0)
     if deleted:
         log.info("queue.pruned", count=deleted)
+    return time.monotonic() - began if last else min(LONGEST_REST, max(1.0, brief.retention / 60))
 
 
 def sweep_artifacts(walk: Walk, home: Path, line: Line) -> int:

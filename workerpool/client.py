@@ -148,10 +148,8 @@ class Client:
 
     def enqueue_many(self, new: Iterable[NewRevision], *, connection: Connection | None = None) -> list[Enqueued]:
         """Add revisions in this order, all or none, and return what became of each. Raises as `enqueue`."""
-        if connection is not None:
-            return enqueueing.enqueue(connection, self._session.schema, list(new))
-        with self._session.transaction():
-            return enqueueing.enqueue(self._session.connection, self._session.schema, list(new))
+        used = self._session.connection if connection is None else connection
+        return enqueueing.enqueue(used, self._session.schema, list(new))
 
     def cancel(self, *revisions: int, reason: str = "") -> list[Answer]:
         """End what has not started, ask what runs to stop; return what became of each.

@@ -82,6 +82,21 @@ def test_many_are_added_whole_and_in_order_by_copy(
     assert connection.execute("SELECT count(*) FROM workerpool.revisions").fetchone() == count
 
 
+def test_many_without_keys_are_whole_on_the_client_s_own_connection(
+    client: Client, connection: psycopg.Connection
+) -> None:
+    """What is due later is scheduled; where the server refuses one, none is there and the client goes on."""
+    later = datetime.now(UTC) + timedelta(hours=1)
+    many = [NewRevision("page", {"n": n}, run_at=later if n % 50 == 7 else None) for n in range(2000)]
+    added = client.enqueue_many(many)
+    found = connection.execute("SELECT id, (payload ->> 'n')::integer, status FROM workerpool.revisions ORDER BY id")
+    assert found.fetchall() == [(each.id, n, "scheduled" if n % 50 == 7 else "pending") for n, each in enumerate(added)]
+    with pytest.raises(psycopg.DataError):
+        client.enqueue_many([*many, NewRevision("page", run_at="no instant")])  # type: ignore[arg-type]
+    assert client.enqueue("page").id > added[-1].id
+    assert connection.execute("SELECT count(*) FROM workerpool.revisions").fetchone() == (2001,)
+
+
 def test_queue_starts_workers_where_none_is_alive(
     client: Client, database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,49 +1,42 @@
 """Putting revisions into the queue.
 
-Owns: what a new revision may say, and adding it. Does not own: where it comes from (a file, a flag, a program).
-Invariant: revisions are added in the order given; a dedupe key that an unfinished revision of its item holds adds
-nothing.
+Owns: adding revisions. Does not own: what one may say (``asked``), where it comes from (a file, a flag, a program).
+Invariant: revisions are added in the order given, and each gets its id as it is inserted, never before; a dedupe key
+that an unfinished revision of its item holds adds nothing.
 """
 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
-from typing import Any
+from dataclasses import dataclass
 
-from psycopg import Cursor, pq
+from psycopg import Cursor, RawCursor, errors, pq, sql
+from psycopg.rows import tuple_row
 
+from workerpool.store.asked import UNSAID, CannotEnqueue, NewRevision, Problem, Texts, length, lines, problems, written
+from workerpool.store.connection import statement
 from workerpool.store.session import Connection, Row, rows
+
+__all__ = [
+    "CannotEnqueue",
+    "DedupeContended",
+    "Enqueued",
+    "NewRevision",
+    "NotAdded",
+    "Problem",
+    "enqueue",
+    "keep_originals",
+    "problems",
+]
 
 #: How many revisions one statement adds; bounds its length against statement_timeout.
 BATCH = 5000
-#: From how many on they are staged by COPY, which takes less than half of the time; a table must be made for it.
-LARGE = 500
-LONGEST_ITEM, LONGEST_HANDLER, LONGEST_DEDUPE_KEY = 512, 200, 1000
-SMALLEST_PRIORITY, GREATEST_PRIORITY = -32768, 32767
-MOST_ATTEMPTS = 2**31 - 1
-#: NUL as JSON writes it; after an even number of backslashes, else it is the text of such a backslash.
-_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
-
-
-@dataclass(frozen=True, slots=True)
-class NewRevision:
-    """A revision as it is asked for; None: not given."""
-
-    item: str
-    payload: object = field(default_factory=dict)
-    handler: str = "default"
-    priority: int = 0
-    run_at: datetime | None = None
-    dedupe_key: str | None = None
-    draft: bool = False
-    max_attempts: int | None = None
-    timeout: timedelta | None = None
-    metadata: object = None
+#: How many a COPY adds, and how many characters of them; each takes a few milliseconds more than its rows.
+COPIED, LONG = 20_000, 10_000_000
+#: From how many on COPY is quicker; and where some have a dedupe key, for which a table must be made first.
+LARGE, LARGE_WITH_KEYS = 100, 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,27 +45,6 @@ class Enqueued:
 
     id: int
     inserted: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """What is wrong with one field of a new revision."""
-
-    field: str
-    value: object
-    allowed: str
-
-    def __str__(self) -> str:
-        shown = repr(self.value)
-        return f"{self.field} is {shown if len(shown) <= 80 else shown[:77] + '...'}; allowed: {self.allowed}"
-
-
-class CannotEnqueue(ValueError):
-    """A new revision is not what the queue can hold."""
-
-    def __init__(self, problems: Sequence[Problem]) -> None:
-        self.problems = tuple(problems)
-        super().__init__("; ".join(map(str, problems)))
 
 
 class DedupeContended(Exception):
@@ -85,71 +57,41 @@ class DedupeContended(Exception):
         )
 
 
-def problems(new: NewRevision) -> Iterator[Problem]:
-    """Yield everything that is wrong with *new*."""
-    yield from _text("item", new.item, LONGEST_ITEM)
-    yield from _text("handler", new.handler, LONGEST_HANDLER)
-    if new.dedupe_key is not None:
-        yield from _text("dedupe_key", new.dedupe_key, LONGEST_DEDUPE_KEY)
-    yield from _number("priority", new.priority, SMALLEST_PRIORITY, GREATEST_PRIORITY)
-    if new.max_attempts is not None:
-        yield from _number("max_attempts", new.max_attempts, 1, MOST_ATTEMPTS)
-    if new.timeout is not None and new.timeout <= timedelta(0):
-        yield Problem("timeout", str(new.timeout), "a duration of more than 0")
-    if not isinstance(new.payload, dict):
-        yield Problem("payload", new.payload, "a JSON object")
-    else:
-        yield from _json("payload", new.payload)
-    yield from _json("metadata", new.metadata)
+class NotAdded(Exception):
+    """A trigger of somebody's on the table took a new revision away."""
+
+    def __init__(self, item: str) -> None:
+        self.item = item
+        super().__init__(f"item {item!r}: the revision was not added: a trigger on the table revisions took it away")
 
 
-def _text(name: str, value: object, longest: int) -> Iterator[Problem]:
-    if not isinstance(value, str) or not 1 <= len(value) <= longest or not _is_clean(value):
-        yield Problem(name, value, f"a text of 1 to {longest} characters, without NUL")
-
-
-def _number(name: str, value: object, least: int, most: int) -> Iterator[Problem]:
-    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
-        yield Problem(name, value, f"a whole number from {least} to {most}")
-
-
-def _is_clean(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return "\0" not in text
-
-
-def _json(name: str, value: object) -> Iterator[Problem]:
-    try:
-        text = json.dumps(value, allow_nan=False, ensure_ascii=False)
-    except (TypeError, ValueError, RecursionError) as error:
-        yield Problem(name, f"({error})", "JSON: objects, arrays, texts, finite numbers, true, false, null")
-        return
-    if not _is_clean(text) or _NUL.search(text):
-        yield Problem(name, "a text with NUL or half a character", "texts without NUL and lone surrogates")
+class _Astray(Exception):
+    """What was copied is not in the table as it was sent: a trigger of somebody's took rows away, or added some."""
 
 
 def enqueue(connection: Connection, schema: str, new: Sequence[NewRevision]) -> list[Enqueued]:
     """Add *new* on a connection, in the caller's transaction where one is open, all or none, and return what became
     of each.
 
-    Raises CannotEnqueue before anything is written, psycopg.Error where the database refuses, DedupeContended.
+    Raises CannotEnqueue before anything is written, psycopg.Error where the database refuses, DedupeContended,
+    NotAdded.
     """
-    for each in new:
-        if wrong := list(problems(each)):
-            raise CannotEnqueue(wrong)
-    if len(new) < 2:
-        return _done(connection, schema, new, rows(connection, schema, "enqueue", **_arrays(new))) if new else []
+    if not new:
+        return []
+    texts = written(new)
+    if len(new) == 1:
+        return [_single(connection, schema, new[0], texts)]
+    piped = connection.pgconn.pipeline_status != pq.PipelineStatus.OFF  # which has no COPY
+    if len(new) >= LARGE and "dedupe_key" not in texts and not piped:
+        try:
+            with _whole(connection):
+                return _copied(connection, schema, texts)
+        except (_Astray, errors.InsufficientPrivilege, errors.FeatureNotSupported):
+            pass  # nothing of it is left: add them in a way that asks for less
     with _whole(connection):
-        if len(new) >= LARGE and _may_copy(connection):
-            return _copied(connection, schema, new)
-        done: list[Enqueued] = []
-        for start in range(0, len(new), BATCH):
-            batch = new[start : start + BATCH]
-            done += _done(connection, schema, batch, rows(connection, schema, "enqueue", **_arrays(batch)))
-        return done
+        if len(new) >= LARGE_WITH_KEYS and not piped and _may_stage(connection):
+            return _staged(connection, schema, new, texts)
+        return _by_arrays(connection, schema, new, texts)
 
 
 @contextmanager
@@ -161,25 +103,108 @@ def _whole(connection: Connection) -> Iterator[None]:
         yield
 
 
-def _may_copy(connection: Connection) -> bool:
-    if connection.pgconn.pipeline_status != pq.PipelineStatus.OFF:
-        return False
-    row = Cursor(connection).execute("SELECT has_database_privilege(current_database(), 'TEMPORARY')").fetchone()
+def _single(connection: Connection, schema: str, new: NewRevision, texts: Texts) -> Enqueued:
+    if (id := _inserted(connection, schema, texts, 0)) is not None:
+        return Enqueued(id, True)
+    return _held(connection, schema, new)
+
+
+def _held(connection: Connection, schema: str, new: NewRevision) -> Enqueued:
+    """Return what became of one that was not added. Raises DedupeContended, NotAdded."""
+    if new.dedupe_key is None:
+        raise NotAdded(new.item)
+    for _ in range(10):
+        if found := rows(connection, schema, "dedupe_holder", item=new.item, dedupe_key=new.dedupe_key):
+            return Enqueued(found[0]["id"], False)
+        if (id := _inserted(connection, schema, written([new]), 0)) is not None:
+            return Enqueued(id, True)
+    raise DedupeContended(new.item, new.dedupe_key)
+
+
+def _inserted(connection: Connection, schema: str, texts: Texts, place: int) -> int | None:
+    """Add the revision at *place* and return its id; None: it was not added."""
+    values = [texts[name][place] if name in texts else unsaid for name, unsaid in UNSAID.items()]
+    # (not the connection's own cursor: the caller's may want other parameters)
+    with RawCursor(connection, row_factory=tuple_row) as cursor:
+        row = cursor.execute(statement("enqueue_one", schema), values).fetchone()
+    return int(row[0]) if row is not None else None
+
+
+def _copied(connection: Connection, schema: str, texts: Texts) -> list[Enqueued]:
+    """Add revisions, of which none has a dedupe key, by COPY. Raises _Astray.
+
+    COPY does not tell the ids that it gave, but they rise: all lie between those of the first and the last, which are
+    inserted by a statement that tells. Where nobody else got one in between, they are all the numbers between.
+    """
+    count, between = len(texts["item_key"]), 0
+    if (first := _inserted(connection, schema, texts, 0)) is None:
+        raise _Astray
+    done = [Enqueued(first, True)]
+    into = sql.SQL("COPY {}.revisions ({}) FROM STDIN").format(
+        sql.Identifier(schema), sql.SQL(", ").join(map(sql.Identifier, texts))
+    )
+    step = _step(texts)
+    for start in range(1, count - 1, step):
+        stop = min(start + step, count - 1)
+        with Cursor(connection) as cursor:
+            with cursor.copy(into) as copy:
+                copy.write(lines(texts, start, stop))
+                # What is likely, made while the server is busy: it takes a fifth of the whole time.
+                done += [Enqueued(id, True) for id in range(first + start, first + stop)]
+            between += cursor.rowcount
+    last = _inserted(connection, schema, texts, count - 1)
+    if last is None or between != count - 2:
+        raise _Astray
+    if last == first + count - 1:
+        return [*done, Enqueued(last, True)]
+    ids = [row["id"] for row in rows(connection, schema, "copied", first=first, last=last)]
+    if len(ids) != count:
+        raise _Astray
+    return [Enqueued(id, True) for id in ids]
+
+
+def _step(texts: Texts) -> int:
+    """Return how many revisions of these one COPY is to add."""
+    return max(1, min(COPIED, LONG * len(texts["item_key"]) // length(texts)))
+
+
+def _may_stage(connection: Connection) -> bool:
+    with Cursor(connection, row_factory=tuple_row) as cursor:
+        row = cursor.execute("SELECT has_database_privilege(current_database(), 'TEMPORARY')").fetchone()
     return row is not None and bool(row[0])
 
 
-def _copied(connection: Connection, schema: str, new: Sequence[NewRevision]) -> list[Enqueued]:
+def _staged(connection: Connection, schema: str, new: Sequence[NewRevision], texts: Texts) -> list[Enqueued]:
+    """Add revisions by way of a table of this session, which COPY fills."""
     done: list[Enqueued] = []
     rows(connection, schema, "stage")
-    for start in range(0, len(new), BATCH):
-        batch = new[start : start + BATCH]
-        with Cursor(connection).copy("COPY pg_temp.workerpool_enqueue FROM STDIN") as copy:
-            for place, values in enumerate(zip(*_arrays(batch).values(), strict=True)):
-                copy.write_row((place, *values))
-        done += _done(connection, schema, batch, rows(connection, schema, "enqueue_staged"))
+    into = sql.SQL("COPY pg_temp.workerpool_enqueue ({}) FROM STDIN").format(
+        sql.SQL(", ").join(map(sql.Identifier, texts))
+    )
+    step = _step(texts)
+    for start in range(0, len(new), step):
+        stop = min(start + step, len(new))
+        with Cursor(connection).copy(into) as copy:
+            copy.write(lines(texts, start, stop))
+        done += _done(connection, schema, new[start:stop], rows(connection, schema, "enqueue_staged"))
         Cursor(connection).execute("TRUNCATE pg_temp.workerpool_enqueue")
     Cursor(connection).execute("DROP TABLE pg_temp.workerpool_enqueue")
     return done
+
+
+def _by_arrays(connection: Connection, schema: str, new: Sequence[NewRevision], texts: Texts) -> list[Enqueued]:
+    done: list[Enqueued] = []
+    for start in range(0, len(new), BATCH):
+        stop = min(start + BATCH, len(new))
+        added = rows(connection, schema, "enqueue", **_arrays(texts, start, stop))
+        done += _done(connection, schema, new[start:stop], added)
+    return done
+
+
+def _arrays(texts: Texts, start: int, stop: int) -> dict[str, list[str | None]]:
+    return {
+        name: texts[name][start:stop] if name in texts else [unsaid] * (stop - start) for name, unsaid in UNSAID.items()
+    }
 
 
 def _done(connection: Connection, schema: str, new: Sequence[NewRevision], added: list[Row]) -> list[Enqueued]:
@@ -188,39 +213,9 @@ def _done(connection: Connection, schema: str, new: Sequence[NewRevision], added
     keyed = {(row["item_key"], row["dedupe_key"]): row["id"] for row in added if row["dedupe_key"] is not None}
     done = []
     for each in new:
-        if each.dedupe_key is None:
-            done.append(Enqueued(next(plain), True))
-        elif (key := (each.item, each.dedupe_key)) in keyed:
-            done.append(Enqueued(keyed.pop(key), True))
-        else:
-            done.append(_held(connection, schema, each, each.dedupe_key))
+        own = next(plain, None) if each.dedupe_key is None else keyed.pop((each.item, each.dedupe_key), None)
+        done.append(Enqueued(own, True) if own is not None else _held(connection, schema, each))
     return done
-
-
-def _held(connection: Connection, schema: str, new: NewRevision, key: str) -> Enqueued:
-    for _ in range(10):
-        if found := rows(connection, schema, "dedupe_holder", item=new.item, dedupe_key=key):
-            return Enqueued(found[0]["id"], False)
-        if added := rows(connection, schema, "enqueue", **_arrays([new])):
-            return Enqueued(added[0]["id"], True)
-    raise DedupeContended(new.item, key)
-
-
-def _arrays(new: Sequence[NewRevision]) -> dict[str, list[Any]]:
-    return {
-        "items": [each.item for each in new],
-        "handlers": [each.handler for each in new],
-        "payloads": [json.dumps(each.payload, ensure_ascii=False) for each in new],
-        "drafts": [each.draft for each in new],
-        "priorities": [each.priority for each in new],
-        "run_ats": [each.run_at for each in new],
-        "dedupe_keys": [each.dedupe_key for each in new],
-        "attempts": [each.max_attempts for each in new],
-        "timeouts": [each.timeout.total_seconds() if each.timeout is not None else None for each in new],
-        "metadata": [
-            json.dumps(each.metadata, ensure_ascii=False) if each.metadata is not None else None for each in new
-        ],
-    }
 
 
 def keep_originals(connection: Connection, schema: str, originals: dict[str, object]) -> set[str]:

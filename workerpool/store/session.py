@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import psycopg
-from psycopg import sql
+from psycopg import pq, sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import TupleRow, dict_row
 
@@ -121,7 +121,9 @@ def rows(connection: Connection, schema: str, name: str, /, **parameters: Any) -
     # (not the connection's own cursor: the caller's may want other parameters)
     with psycopg.Cursor(connection, row_factory=dict_row) as cursor:
         cursor.execute(statement(name, schema), parameters)
-        return cursor.fetchall() if cursor.description else []
+        # (in a pipeline the answer comes when it is fetched, and its description with it)
+        piped = connection.pgconn.pipeline_status != pq.PipelineStatus.OFF
+        return cursor.fetchall() if piped or cursor.description else []
 
 
 def versions() -> list[str]:

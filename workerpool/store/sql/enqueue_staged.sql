@@ -2,8 +2,7 @@
 -- Rows: those that were added, in the order of their places. Fewer than staged: the missing ones were there already.
 INSERT INTO {schema}.revisions
     (item_key, handler, payload, status, priority, run_at, dedupe_key, max_attempts, timeout_seconds, metadata)
-SELECT n.item, n.handler, n.payload, CASE WHEN n.draft THEN 'draft' ELSE 'pending' END, n.priority::smallint,
-       coalesce(n.run_at, now()), n.dedupe_key, n.attempts, n.timeout, n.metadata
+SELECT n.item_key, n.handler, n.payload, n.status, n.priority, n.run_at, n.dedupe_key, n.max_attempts, n.timeout_seconds, n.metadata
 FROM pg_temp.workerpool_enqueue n
 ORDER BY n.place
 ON CONFLICT (item_key, dedupe_key)

@@ -1,14 +1,16 @@
 """`workerpool bench` as people and scripts call it; its figures are nobody's promise here, its form is."""
 
 import json
+import signal
 import subprocess
 from pathlib import Path
 from xml.etree import ElementTree
 
+import psutil
 import psycopg
 import pytest
 
-from tests.acceptance.calling import LIMIT, Run, environment, read, workerpool
+from tests.acceptance.calling import LIMIT, Run, environment, read, until, workerpool
 from tests.conftest import Databases
 
 
@@ -19,6 +21,12 @@ def _bench(folder: Path, *words: str, code: int = 0) -> subprocess.CompletedProc
     assert done.returncode == code, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     return done
+
+
+def _databases(server: Databases) -> list[tuple[str]]:
+    with psycopg.connect(server.admin) as connection:
+        found = connection.execute("SELECT datname FROM pg_database WHERE datname LIKE 'workerpool_bench_%'")
+        return found.fetchall()
 
 
 def test_a_small_run_says_what_was_measured_and_on_what(server: Databases, tmp_path: Path) -> None:
@@ -46,9 +54,7 @@ def test_a_small_run_says_what_was_measured_and_on_what(server: Databases, tmp_p
     if "FLOOR" in found["workloads"] and found["workloads"]["FLOOR"]["figures"]:
         assert [ratio["value"] > 0 for ratio in independent["per_second"]["ratios"]] == [True, True]
         ElementTree.parse(tmp_path / "out" / "ratios.svg")
-    with psycopg.connect(server.admin) as connection:
-        names = connection.execute("SELECT datname FROM pg_database WHERE datname LIKE 'workerpool_bench_%'").fetchall()
-    assert names == []
+    assert _databases(server) == []
 
 
 def test_killed_workers_change_nothing_that_is_verified(tmp_path: Path) -> None:
@@ -86,18 +92,61 @@ def test_a_role_that_may_not_create_databases_is_told_so(run: Run, server: Datab
     assert "CREATEDB" in done.stderr
 
 
-def test_a_short_soak_finds_nothing_that_grows_in_number(tmp_path: Path) -> None:
+def test_a_short_soak_finds_nothing_that_grows_in_number(server: Databases, tmp_path: Path) -> None:
     """Half of the load for some seconds, with retention on: all ran once and in order, what was over its retention
     went, and no process holds more descriptors at the end.
     """
-    found = read(_bench(tmp_path, "SOAK", "--minutes", "0.4", "--revisions", "2000", "--json"))["workloads"]["SOAK"]
+    words = ("SOAK", "--quick", "--minutes", "0.35", "--revisions", "2000", "--database-url", server.admin)
+    found = read(_bench(tmp_path, *words, "--json", "--output", "out"))["workloads"]["SOAK"]
     figures = {name: figure["value"] for name, figure in found["figures"].items()}
     assert found["verified"] is True
-    assert figures["enqueued"] > 1_000
+    assert figures["enqueued"] == figures["pruned"] + figures["left"]
     assert figures["left"] < figures["enqueued"] / 2
-    for process in ("manager", "keeper", "worker"):
-        assert figures[f"{process}_descriptors_change_flat"] == 1
-    assert figures.keys() >= {"table_bytes_change", "index_bytes_change", "dead_rows_change", "p99_ms_change"}
+    assert figures["replaced_processes"] == 0
+    series = found["series"]
+    assert [series[f"{process}_descriptors"]["flat"] for process in ("manager", "keeper", "worker")] == [True] * 3
+    assert series.keys() >= {
+        "table_mb",
+        "indexes_mb",
+        "dead_rows",
+        "oldest_row_seconds",
+        "p99_ms",
+        "queue",
+        "worker_mb",
+    }
+    for name, each in series.items():
+        assert each.keys() >= {"median", "per_hour", "error_per_hour", "percent_per_hour", "flat"}, name
+        assert len(each["samples"]) > 10, name
+        ElementTree.parse(tmp_path / "out" / f"soak-{name}.svg")
+
+
+def test_what_is_performed_on_demand_only_is_listed_all_the_same(tmp_path: Path) -> None:
+    """With the length that it would have."""
+    told = read(_bench(tmp_path, "SOAK", "--minutes", "5", "--list", "--json"))
+    assert told == {"SOAK": "half of the full load for 5 minutes, with retention on"}
+    assert "for 60 minutes" in read(_bench(tmp_path, "--list", "--json"))["SOAK"]
+
+
+def test_a_soak_that_is_interrupted_leaves_nothing_behind(server: Databases, tmp_path: Path) -> None:
+    """TERM in the middle of the load: no process of the pool, no database and no folder of it stays."""
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    words = ("SOAK", "--quick", "--revisions", "400", "--database-url", server.admin)
+    bench = subprocess.Popen(workerpool("bench", *words), env=environment(TMPDIR=str(folder)), cwd=tmp_path)
+    try:
+        parent = psutil.Process(bench.pid)
+        # The first pool drains the queue; a record in the second folder is the load's.
+        until(lambda: len([path for path in folder.glob("*/record-*") if any(path.iterdir())]) == 2)
+        family = parent.children(recursive=True)
+        assert len(family) >= 4
+        bench.send_signal(signal.SIGTERM)
+        assert bench.wait(LIMIT) == 143
+    finally:
+        bench.kill()
+        bench.wait()
+    assert [process for process in family if process.is_running() and process.status() != psutil.STATUS_ZOMBIE] == []
+    assert _databases(server) == []
+    assert list(folder.iterdir()) == []
 
 
 def test_the_length_of_a_soak_is_asked_for_with_a_soak(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from workerpool.bench import company, cost, entrance, floor, guard, response, rest, soak, telling, throughput
+from workerpool.bench.course import Course
 from workerpool.bench.ground import Ground
 from workerpool.bench.sizes import Sizes
 
@@ -19,7 +20,7 @@ class Workload:
     """One workload: `about` is a sentence for people, with the sizes in braces."""
 
     about: str
-    perform: Callable[[Ground, Sizes], dict[str, float]]
+    perform: Callable[[Ground, Sizes], dict[str, float] | Course]
     #: Whether the record of the handlers is held against the rows; elsewhere figures are read off, and rows counted.
     verified: bool = True
 
@@ -29,6 +30,7 @@ class Workload:
         values["depth"] = max(sizes.revisions // sizes.items, 1)
         values["hot_depth"] = max(sizes.hot // sizes.items, 1)
         values["counts"] = ", ".join(map(str, sizes.workers))
+        values["capped"] = "" if sizes.soak_most is None else f", at most {sizes.soak_most:,.0f} a second,"
         return self.about.format(**values)
 
 
@@ -78,7 +80,7 @@ WORKLOADS: dict[str, Workload] = {
 }
 WORKLOADS |= {
     "COST": Workload("where the time and the WAL of a turn go, part by part", cost.cost, verified=False),
-    "SOAK": Workload("half of the full load for {soak_minutes:g} minutes, with retention on", soak.soak),
+    "SOAK": Workload("half of the full load{capped} for {soak_minutes:g} minutes, with retention on", soak.soak),
 }
 #: Performed only where they are named.
 ON_DEMAND = ("COST", "SOAK")

@@ -1,4 +1,4 @@
-"""Pictures of the results, as SVG written by hand: bars of the ratios, and a line for each series of growth.
+"""Pictures of the results, as SVG written by hand: bars of the ratios, and lines of what grew or was sampled.
 
 Owns: the drawing. Invariant: each picture says its axes and its source, and is read without colour.
 """
@@ -11,7 +11,8 @@ from html import escape
 from pathlib import Path
 
 from workerpool.bench.growth import SERIES
-from workerpool.bench.report import Report
+from workerpool.bench.report import Figure, Report
+from workerpool.bench.trend import Samples, Trend
 
 WIDTH, ROW, LEFT, MARGIN = 820, 26, 420, 40
 HEIGHT, BOTTOM = 360, 60
@@ -32,6 +33,10 @@ def write(report: Report, folder: Path) -> list[Path]:
     for name, points in report.growth.items():
         series = SERIES[name]
         made[f"growth-{name}.svg"] = line(points, f"Revisions a second: {series.about} ({source})", series.axis)
+    for workload, course in report.courses.items():
+        for name, trend in course.trends().items():
+            title = f"{workload}: {_titled(name)} ({source})"
+            made[f"{workload.lower()}-{name}.svg"] = over_time(course.series[name], trend, title)
     for name, text in made.items():
         (folder / name).write_text(text, encoding="utf-8")
     return [folder / name for name in made]
@@ -69,6 +74,36 @@ def line(points: Sequence[tuple[float, float]], title: str, axis: str) -> str:
     parts.append(_text(WIDTH / 2, HEIGHT - 16, axis, "middle"))
     parts.append(_text(64, HEIGHT - BOTTOM, "0", "end"))
     return _picture(parts, title, HEIGHT)
+
+
+def over_time(samples: Samples, trend: Trend, title: str) -> str:
+    """Return the samples against minutes; the line that was fitted is dashed, over the part that it was fitted to."""
+    last, most = samples[-1][0], max(value for _, value in samples) * 1.15 or 1.0
+    wide, high = WIDTH - 100, HEIGHT - BOTTOM - MARGIN
+
+    def place(at: float, value: float) -> tuple[float, float]:
+        return 70 + at / last * wide, MARGIN + high * (1 - min(max(value / most, 0.0), 1.0))
+
+    parts = [
+        _stroke([(70, MARGIN), (70, MARGIN + high), (70 + wide, MARGIN + high)]),
+        _stroke([place(*sample) for sample in samples], colour=BAR),
+        _stroke([place(last - trend.seconds, trend.begins), place(last, trend.begins + trend.change)], dashed=True),
+    ]
+    for part in (0, 0.25, 0.5, 0.75, 1):
+        x, y = place(part * last, part * most)
+        parts.append(_text(x, MARGIN + high + 18, f"{part * last / 60:.3g}", "middle"))
+        parts.append(_text(64, y + 4, _marked(part * most), "end"))
+    parts.append(_text(WIDTH / 2, HEIGHT - 16, "minutes", "middle"))
+    return _picture(parts, title, HEIGHT)
+
+
+def _marked(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def _titled(name: str) -> str:
+    figure = Figure(name, 0.0, 0.0, 0.0)
+    return f"{figure.label} in {figure.unit}" if figure.unit else figure.label
 
 
 def _places(values: Sequence[float]) -> list[float]:

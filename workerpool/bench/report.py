@@ -12,10 +12,13 @@ from datetime import datetime
 from typing import Any
 
 from workerpool.bench.catalogue import COMPARED, FLOOR, KILLED, WORKLOADS
+from workerpool.bench.course import Course
 from workerpool.bench.sizes import Sizes
+from workerpool.bench.trend import FLAT, UNSURE, Trend
 
 #: Suffix of a figure's name -> its unit for people.
 UNITS = {
+    "_mb_per_second": "MB/s",
     "per_second": "/s",
     "_per_revision": "per revision",
     "_seconds": "s",
@@ -67,6 +70,7 @@ class Report:
     kills: int = 0
     growth: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
     found: dict[str, list[dict[str, float]]] = field(default_factory=dict)
+    courses: dict[str, Course] = field(default_factory=dict)
 
     def add(self, workload: str, figures: dict[str, float]) -> None:
         """Take the figures of one run."""
@@ -93,7 +97,7 @@ class Report:
 
     def as_json(self) -> dict[str, Any]:
         """Return all of it for programs."""
-        workloads = {
+        workloads: dict[str, dict[str, Any]] = {
             workload: {
                 "about": WORKLOADS[workload].sentence(self.sizes),
                 "verified": WORKLOADS[workload].verified,
@@ -102,6 +106,15 @@ class Report:
             }
             for workload, rounds in self.found.items()
         }
+        for name, course in self.courses.items():
+            workloads[name]["warm_after_seconds"] = course.warm
+            workloads[name]["series"] = {
+                series: {
+                    **_trend_for_json(series, trend),
+                    "samples": [(round(at, 2), round(value, 4)) for at, value in course.series[series]],
+                }
+                for series, trend in course.trends().items()
+            }
         growth = {
             name: [{"at": at, "per_second": value} for at, value in points] for name, points in self.growth.items()
         }
@@ -112,16 +125,21 @@ class Report:
         """Return the table: workload, figure, value, spread, ratio, and what it is a ratio to."""
         made = []
         for workload in self.found:
-            shown = [
-                each for each in self.figures(workload) if not each.name.endswith(("_change_error", "_change_flat"))
-            ]
-            for place, figure in enumerate(shown):
+            for place, figure in enumerate(self.figures(workload)):
                 spread = f"{_short(figure.least)} to {_short(figure.most)}" if self.sizes.rounds > 1 else ""
                 value = f"{_short(figure.value)} {figure.unit}".rstrip()
                 first, *others = figure.ratios or (None,)
                 made.append(("" if place else workload, figure.label, value, spread, *_told(first)))
                 made += [("", "", "", "", *_told(other)) for other in others]
         return made
+
+    def trend_rows(self) -> list[tuple[str, str, str, str, str]]:
+        """Return the table of what was sampled: series, median, least to most, the change an hour, and the verdict."""
+        return [
+            _trend_row(Figure(name, trend.median, trend.least, trend.most), trend)
+            for course in self.courses.values()
+            for name, trend in course.trends().items()
+        ]
 
     def notes(self) -> list[str]:
         """Return what has to be known beside the table."""
@@ -138,17 +156,12 @@ class Report:
                 f"Verified from the rows and from the handlers' own record ({', '.join(verified)}): every revision ran "
                 f"{once}, in the order of its item, never two of an item at a time."
             )
-        grew = [
-            figure.label.removesuffix(" change flat")
-            for workload in self.found
-            for figure in self.figures(workload)
-            if figure.name.endswith("_change_flat") and not figure.value
+        lines += [
+            f"Medians and changes are of the samples after {course.warm:,.0f} s; a change is that of a line of least "
+            f"squares ± its standard error. Flat: over the run under {100 * FLAT:g} % of the median, under {UNSURE:g} "
+            "standard errors, or too little to count."
+            for course in self.courses.values()
         ]
-        if any(name.endswith("_change_flat") for found in self.found.values() for name in found[0]):
-            lines.append(
-                "Change: over the run, by a line fitted after the first quarter. Flat (under 10 % of the median or two "
-                f"standard errors): {'all' if not grew else 'all but ' + ', '.join(grew)}."
-            )
         if self.kills:
             lines.append(f"{self.kills} workers were killed in {', '.join(n for n in KILLED if n in self.found)}.")
         if FLOOR in self.found and not self.found[FLOOR][0]:
@@ -156,8 +169,32 @@ class Report:
         return lines
 
 
+def _trend_row(figure: Figure, trend: Trend) -> tuple[str, str, str, str, str]:
+    change = f"{_signed(trend.per_hour)} ± {_short(trend.error_per_hour)} {figure.unit}".rstrip()
+    if trend.change and (percent := trend.percent_per_hour) is not None:
+        change += f" ({_signed(percent)} %)"
+    value = f"{_short(figure.value)} {figure.unit}".rstrip()
+    return figure.label, value, f"{_short(figure.least)} to {_short(figure.most)}", change, trend.verdict
+
+
+def _trend_for_json(name: str, trend: Trend) -> dict[str, Any]:
+    told = {"median": trend.median, "least": trend.least, "most": trend.most, "change": trend.change}
+    told |= {"error": trend.error, "per_hour": trend.per_hour, "error_per_hour": trend.error_per_hour}
+    percent = trend.percent_per_hour
+    return {
+        "unit": Figure(name, 0.0, 0.0, 0.0).unit,
+        **{key: round(value, 4) for key, value in told.items()},
+        "percent_per_hour": None if percent is None else round(percent, 2),
+        "flat": trend.is_flat,
+    }
+
+
 def _told(ratio: Ratio | None) -> tuple[str, str]:
     return ("", "") if ratio is None else (f"{ratio.value:.2f}", ratio.against)
+
+
+def _signed(value: float) -> str:
+    return f"{'+' if value > 0 else ''}{_short(value)}"
 
 
 def _short(value: float) -> str:

@@ -37,7 +37,8 @@ class Sizes:
     most_queued: int = 1_000_000
     most_completed: int = 1_000_000
     soak_minutes: float = 60.0
-    soak_most: float = 1e9
+    soak_most: float | None = None
+    """Revisions a second that SOAK offers at most; None: half of what the pool can do, however much that is."""
 
     def scaled(self, revisions: int) -> Sizes:
         """Return sizes with so many *revisions*, and everything else smaller or larger by as much."""
@@ -74,5 +75,7 @@ QUICK = replace(
     floor=40_000,
     idle_seconds=10.0,
     workers=(2, 4, 8),
+    soak_minutes=0.5,
+    soak_most=500.0,
 )
 FULL = replace(STANDARD, rounds=3, growth=True)

@@ -1,14 +1,13 @@
 """SOAK: a pool at half of its load for a long time, with retention on: does anything grow?
 
-Owns: that workload: the load, the samples, what is checked on the way. Does not own: the verdict (``trend``).
-Invariant: memory of the benchmark itself does not grow with the length: what handlers noted is read as it comes, and
-only what is outstanding and the last revision of each item are remembered.
+Owns: that workload: the load, and what is checked on the way. Does not own: the samples
+(``course``), the fit (``trend``). Invariant: memory of the benchmark itself does not grow with what was performed: what
+handlers noted is read as it comes, and only what is outstanding and the last revision of each item are remembered. (On
+disk their record grows, by 24 bytes a revision.)
 """
 
 from __future__ import annotations
 
-import math
-import statistics
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -16,32 +15,45 @@ from dataclasses import dataclass, field
 import psutil
 
 from workerpool.bench import fillings
+from workerpool.bench.course import Course, Sampler
 from workerpool.bench.ground import Database, Ground
 from workerpool.bench.record import EVENT, Event, Record, Unverified, rate
 from workerpool.bench.response import at_rest
 from workerpool.bench.run import drain, performing
 from workerpool.bench.sizes import Sizes
-from workerpool.bench.trend import fit
 
 ITEMS = 1_000
+#: The full rate is measured over so many times the revisions of W1: some seconds, or it is that of a short rush.
+DRAINED = 5
 #: Seconds between two insertions.
 PULSE = 0.05
-#: Samples of a run; the first part of them is warming up: the table fills until its retention is over.
-SAMPLES, WARM = 120, 0.25
-#: Retentions that fit into a run.
-RETENTIONS = 20
-ENOUGH_SECONDS = 60.0
-#: What the name of a series has behind it for its change over the run; and `_error` and `_flat` behind that.
-CHANGE = "_change"
-KINDS = ("manager", "keeper", "worker")
+#: Retentions that fit into a run; no setting has less than the other one, in seconds.
+RETENTIONS, LEAST_RETENTION = 60, 1.0
+#: Seconds until the server's autovacuum and the keeper's walk over the past have been round; both begin late.
+ROUND = 120.0
+#: Without a handler for so many seconds, what is outstanding will not run any more.
+PATIENCE = 60.0
 
 _ADD = """
 INSERT INTO workerpool.revisions (item_key)
 SELECT 'i' || (g %% %s) FROM generate_series(%s::bigint, %s::bigint) g RETURNING id
 """
-_SIZES = """
-SELECT pg_table_size(t.relid), pg_indexes_size(t.relid), t.n_dead_tup, t.n_live_tup, pg_current_wal_lsn() - '0/0'
-FROM pg_stat_user_tables t WHERE t.schemaname = 'workerpool' AND t.relname = 'revisions'
+_OVERDUE = """
+SELECT count(*) FROM workerpool.revisions r
+WHERE r.completed_at < clock_timestamp() - make_interval(secs => %s) AND EXISTS (
+      SELECT 1 FROM workerpool.revisions n WHERE n.item_key = r.item_key AND n.revision_number > r.revision_number)
+"""
+#: Numbers of an item are given without a gap, and its last revision is never pruned: together they count all.
+_NUMBERED = """
+SELECT coalesce(sum(most), 0)
+FROM (SELECT max(revision_number) AS most FROM workerpool.revisions GROUP BY item_key) i
+"""
+_OUT_OF_ORDER = """
+SELECT id, item_key FROM (
+    SELECT id, item_key, revision_number, started_at,
+           lag(completed_at) OVER line AS before, lag(revision_number) OVER line AS number_before
+    FROM workerpool.revisions WINDOW line AS (PARTITION BY item_key ORDER BY id)) r
+WHERE revision_number <= number_before OR started_at < before LIMIT 1
 """
 
 
@@ -92,51 +104,46 @@ class Watch:
             yield Event(*EVENT.unpack_from(data, at))
 
 
-def soak(ground: Ground, sizes: Sizes) -> dict[str, float]:
+def retention_of(seconds: float) -> float:
+    """Return the retention, in seconds, of a run of so many."""
+    return max(LEAST_RETENTION, seconds / RETENTIONS)
+
+
+def warm_after(seconds: float) -> float:
+    """Return after how many seconds a run of so many is warm: a fifth, two retentions and a round; at most half."""
+    return min(max(seconds / 5, 2 * retention_of(seconds), ROUND), seconds / 2)
+
+
+def soak(ground: Ground, sizes: Sizes) -> Course:
     """Offer half of the rate that was measured just before, for so many minutes, and fit a line to each series."""
-    full = rate(drain(ground, fillings.in_turn(ITEMS, max(sizes.revisions // ITEMS, 2))))
-    per_second = min(full / 2, sizes.soak_most)
+    full = rate(drain(ground, fillings.in_turn(ITEMS, max(DRAINED * sizes.revisions // ITEMS, 2))))
+    per_second = full / 2 if sizes.soak_most is None else min(full / 2, sizes.soak_most)
     seconds = sizes.soak_minutes * 60
-    retention = max(1.0, seconds / RETENTIONS)
+    retention = retention_of(seconds)
     with ground.database() as database:
-        with performing(ground, database, retention=f"{retention}s") as (pool, record):
+        with performing(ground, database, retention=f"{retention:.3f}s") as (pool, record):
             at_rest(database, ground.workers)
-            watch = Watch(record)
-            series = _offer(database, watch, psutil.Process(pool.pid), per_second, seconds)
-        left = int(database.number("SELECT count(*) FROM workerpool.revisions"))
-        if open_ := database.number("SELECT count(*) FROM workerpool.revisions WHERE status <> 'completed'"):
-            raise Unverified(f"{open_:.0f} revisions are not completed")
-    figures = {"offered_per_second": per_second, "enqueued": float(watch.enqueued), "left": float(left)}
-    for name, samples in series.items():
-        trend = fit(samples[int(WARM * len(samples)) :])
-        figures |= {name: trend.median, f"{name}{CHANGE}": trend.change}
-        figures |= {f"{name}{CHANGE}_error": trend.error, f"{name}{CHANGE}_flat": float(trend.is_flat)}
-    return figures
+            watch, sampler = Watch(record), Sampler(database, psutil.Process(pool.pid), seconds)
+            _offer(database, watch, sampler, per_second, seconds)
+            overdue = float(database.ask(_OVERDUE, retention)[0][0])
+            _finish(watch)
+        left = _verify(database, watch)
+    figures = {"full_per_second": full, "offered_per_second": per_second, "of_full": per_second / full}
+    figures |= {"retention_seconds": retention, "enqueued": float(watch.enqueued), "pruned": watch.enqueued - left}
+    figures |= {"left": left, "overdue": overdue, "replaced_processes": float(sampler.replaced)}
+    course = Course(figures, sampler.series, warm_after(seconds))
+    course.trends()  # refuses a run with too few samples here, where it counts as unverified
+    return course
 
 
-def _offer(
-    database: Database, watch: Watch, manager: psutil.Process, per_second: float, seconds: float
-) -> dict[str, list[tuple[float, float]]]:
-    """Enqueue at a steady pace, and return the samples of each series. Raises Unverified."""
-    series: dict[str, list[tuple[float, float]]] = {}
-    waits: list[float] = []
+def _offer(database: Database, watch: Watch, sampler: Sampler, per_second: float, seconds: float) -> None:
+    """Enqueue at a steady pace; what is due is counted from the beginning, so that no delay is lost."""
     began = time.monotonic()
-    sampled, wal = 0, None
     while (passed := time.monotonic() - began) < seconds:
+        sampler.waits += watch.look()
+        sampler.look(passed, len(watch.waiting))
         _enqueue(database, watch, int(per_second * passed) - watch.enqueued)
-        waits += watch.look()
-        if passed > (sampled + 1) * seconds / SAMPLES and waits:
-            sampled += 1
-            found = _sample(database, manager) | _latency(waits) | {"queue": float(len(watch.waiting))}
-            position = found.pop("wal")
-            if wal is not None:
-                found["wal_bytes_per_second"] = (position - wal[1]) / (passed - wal[0])
-            wal, waits = (passed, position), []
-            for name, value in found.items():
-                series.setdefault(name, []).append((passed, value))
         time.sleep(max(0.0, PULSE - (time.monotonic() - began) % PULSE))
-    _finish(watch)
-    return series
 
 
 def _enqueue(database: Database, watch: Watch, count: int) -> None:
@@ -150,27 +157,25 @@ def _enqueue(database: Database, watch: Watch, count: int) -> None:
 
 
 def _finish(watch: Watch) -> None:
-    deadline = time.monotonic() + ENOUGH_SECONDS
+    """Wait for what is outstanding, as long as something runs. Raises Unverified."""
+    deadline = time.monotonic() + PATIENCE
     while watch.waiting:
-        watch.look()
+        if watch.look():
+            deadline = time.monotonic() + PATIENCE
         if time.monotonic() > deadline:
             raise Unverified(f"{len(watch.waiting)} revisions never ran")
         time.sleep(PULSE)
 
 
-def _sample(database: Database, manager: psutil.Process) -> dict[str, float]:
-    names = ("table_bytes", "index_bytes", "dead_rows", "live_rows", "wal")
-    found = dict(zip(names, map(float, database.ask(_SIZES)[0]), strict=True))
-    for process in (manager, *manager.children()):
-        title = " ".join(process.cmdline())
-        kind = next((kind for kind in KINDS if title.startswith(f"workerpool: {kind}")), None)
-        if kind is not None:
-            for name, value in (("mb", process.memory_info().rss / 1e6), ("descriptors", float(process.num_fds()))):
-                found[f"{kind}_{name}"] = max(found.get(f"{kind}_{name}", 0.0), value)
-    return found
-
-
-def _latency(waits: list[float]) -> dict[str, float]:
-    ordered = sorted(waits)
-    p99 = ordered[math.ceil(0.99 * len(ordered)) - 1]
-    return {"p50_ms": statistics.median(ordered) * 1000, "p99_ms": p99 * 1000}
+def _verify(database: Database, watch: Watch) -> float:
+    """Hold the record against the rows that are left, when the pool has stopped; return their count."""
+    watch.look()  # what ran again after its turn would be here
+    if watch.waiting or watch.ahead or watch.performed != watch.enqueued:
+        raise Unverified(f"{watch.performed} handlers ran, and {watch.enqueued} revisions were enqueued")
+    if open_ := database.number("SELECT count(*) FROM workerpool.revisions WHERE status <> 'completed'"):
+        raise Unverified(f"{open_:.0f} revisions are not completed")
+    if (numbered := database.number(_NUMBERED)) != watch.enqueued:
+        raise Unverified(f"the items' last numbers make {numbered:.0f}, and {watch.enqueued} revisions were enqueued")
+    if wrong := database.ask(_OUT_OF_ORDER):
+        raise Unverified(f"item {wrong[0][1]}: the rows say that revision {wrong[0][0]} is out of order")
+    return database.number("SELECT count(*) FROM workerpool.revisions")

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 
 from workerpool.bench import floor, machine
 from workerpool.bench.catalogue import FLOOR, KILLED, ON_DEMAND, WORKLOADS, floors_of
+from workerpool.bench.course import Course
 from workerpool.bench.ground import Ground
 from workerpool.bench.growth import SERIES
 from workerpool.bench.report import Report
@@ -32,8 +33,11 @@ def perform(ground: Ground, names: Sequence[str], sizes: Sizes, say: Say) -> Rep
         of = f" (round {turn} of {sizes.rounds})" if sizes.rounds > 1 else ""
         for name in chosen:
             say(f"{name}{of}: {WORKLOADS[name].sentence(sizes)}")
-            figures = floor.measure(ground, sizes, wanted) if name == FLOOR else WORKLOADS[name].perform(ground, sizes)
-            report.add(name, figures)
+            found = floor.measure(ground, sizes, wanted) if name == FLOOR else WORKLOADS[name].perform(ground, sizes)
+            if isinstance(found, Course):
+                report.courses[name] = found  # of the last round
+                found = found.figures
+            report.add(name, found)
     report.kills = ground.kills
     if sizes.growth and not ground.killing and not names:
         for name, series in SERIES.items():

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from workerpool.bench.sizes import Sizes
 
 COLUMNS = ("workload", "figure", "value", "least to most", "ratio", "to")
+SAMPLED = ("sampled", "median", "least to most", "change an hour", "over the run")
 
 
 @click.command()
@@ -34,7 +35,7 @@ COLUMNS = ("workload", "figure", "value", "least to most", "ratio", "to")
 @click.option("--workers", type=click.IntRange(1, 64), default=2, show_default=True, help="Worker processes.")
 @click.option("--revisions", type=click.IntRange(100, 10_000_000), help="Of W1; the other sizes go with it.")
 @click.option("--rounds", type=click.IntRange(1, 100), help="Rounds; the table has their medians.")
-@click.option("--minutes", type=click.FloatRange(0.1, 24 * 60), help="Of SOAK; 60 by default.")
+@click.option("--minutes", type=click.FloatRange(0.1, 24 * 60), help="Length of SOAK; 60 by default.")
 @click.option("--kill", is_flag=True, help="Kill random workers in W1, W2 and W3, and verify all the same.")
 @click.option("--json", "as_json", is_flag=True, help="Write JSON, for programs.")
 @click.option("--output", type=click.Path(file_okay=False, path_type=Path), help="Write bench.json and plots there.")
@@ -77,6 +78,8 @@ def bench(
         write_json(report.as_json())
         return
     write_table(COLUMNS, report.rows())
+    if sampled := report.trend_rows():
+        write_table(SAMPLED, sampled)
     for note in report.notes():
         click.echo(note)
 

@@ -38,7 +38,7 @@ def explain(error: Exception) -> Refused | None:
     """Return the refusal for an error of the store or the configuration; None for an unexpected one."""
     from workerpool.config import BadSettings
     from workerpool.store import failures
-    from workerpool.store.enqueueing import CannotEnqueue, DedupeContended
+    from workerpool.store.enqueueing import CannotEnqueue, DedupeContended, NotAdded
 
     if isinstance(error, BadSettings):
         return Refused(str(error), EXIT_CONFIG)
@@ -46,6 +46,8 @@ def explain(error: Exception) -> Refused | None:
         return Refused(str(error), EXIT_USAGE)
     if isinstance(error, DedupeContended):
         return Refused(str(error), EXIT_TIMED_OUT)
+    if isinstance(error, NotAdded):
+        return Refused(str(error), EXIT_FAILED)
     if isinstance(error, OSError) and error.filename is not None:
         return Refused(f"{error.filename}: {error.strerror}", EXIT_CONFIG)
     return _of_store(failures.describe(error))

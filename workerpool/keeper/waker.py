@@ -54,10 +54,14 @@ class Waker:
         for it less and less often.
         """
         self.wake(found)
-        self.due_at = float("inf")
+        now = time.monotonic()
         if due_in is None or due_in > 0:
             self._overdue = HEAD_START
-            self.due_at = float("inf") if due_in is None else time.monotonic() + due_in
-        elif self.idle():
-            self.due_at = time.monotonic() + self._overdue
+            self.due_at = float("inf") if due_in is None else now + due_in
+        elif not self.idle():
+            self.due_at = float("inf")
+        elif (
+            now + self._overdue < self.due_at
+        ):  # a waking that is near is not put off by each look that comes before it
+            self.due_at = now + self._overdue
             self._overdue = min(OVERDUE_AT_MOST, self._overdue * 2)

@@ -25,8 +25,9 @@ def test_looks_do_not_put_off_the_waking_for_what_is_overdue(monkeypatch: pytest
             if now[0] >= waker.due_at:
                 waker.due_at = float("inf")
                 wakings.append(now[0])
+                look = min(look, now[0] + module.HEAD_START)  # as the keeper does
             if now[0] >= look:
-                look += 1.0
+                look = now[0] + 1.0
                 now[0] += 0.003  # the look itself
                 waker.serve(0, -1.0)
             now[0] = min(waker.due_at, look) + 0.0005

@@ -109,9 +109,9 @@ def test_queue_starts_workers_where_none_is_alive(
         draft = own.enqueue("page", handler="good", draft=True).id
         assert own.queue(draft, ensure_workers=True)[0].answer == "queued"
         assert own.wait(draft, timedelta(seconds=30)).status == "completed"
-        started = until(lambda: connection.execute(alive).fetchone())
+        until(lambda: connection.execute(alive).fetchone() == (2,))
         with Client(database, "workerpool") as second:
             second.queue(second.enqueue("page", handler="good", draft=True).id, ensure_workers=True)
-        assert connection.execute(alive).fetchone() == started
+        assert connection.execute(alive).fetchone() == (2,)
         own.close()
         assert connection.execute(alive).fetchone() == (0,)

@@ -19,7 +19,7 @@ from workerpool.core.briefs import WorkerBrief
 from workerpool.core.outcome import released
 from workerpool.core.revision import Claim
 from workerpool.link.board import Record
-from workerpool.store.line import FIRST, Line, LineLost, Order, StatementRefused, claim_of
+from workerpool.store.line import Line, LineLost, Order, StatementRefused, claim_of
 from workerpool.worker import presence
 from workerpool.worker.appetite import Appetite
 from workerpool.worker.attempt import Attempt
@@ -27,21 +27,11 @@ from workerpool.worker.desk import WorkerDesk
 from workerpool.worker.footing import Wear
 from workerpool.worker.hand import Hand
 from workerpool.worker.pausing import Pausing
-from workerpool.worker.perform import Limits, Performer
+from workerpool.worker.perform import Performer
 from workerpool.worker.settling import note_lost, note_outcome, reconcile, settle_all, still_ours
 
 log = logs.get("worker")
-#: What waited longer than this before its start is checked by token first: this process may have been stopped
-#: meanwhile (R23).
-STALE = 0.2
-#: At least so often a claim looks at all candidates, and not only behind those that the claims before it took. What
-#: became one there meanwhile (by a late commit, a higher priority, the end of its predecessor) waits that long at most.
-LOOK_AT_ALL = 0.05
-#: While the queue holds nothing but what follows the one that was settled (one hot item), so many turns ask for no more
-#: than that; then one looks for others again.
-CHAIN = 3
-LONGEST_PAUSE = 0.25
-LONGEST_REFUSAL = 5.0
+LONGEST_PAUSE, LONGEST_REFUSAL = 0.25, 5.0
 
 
 class Loop:
@@ -63,18 +53,10 @@ class Loop:
         self._performer, self._record, self._poke, self._handlers = performer, record, poke, handlers
         self._on_first_round: Callable[[], object] | None = on_first_round
         self._appetite = Appetite()
-        self._said, self._plenty = "busy", False
-        self._limits = Limits(brief.timeout, 0, 0, 0)
-        """Of the attempt that runs."""
+        self._said = "busy"
         self._contended = self._refusals = 0
-        self.slept: Callable[[], object] = lambda: None
-        """Called after each sleep."""
-        self._unwatched = True
-        """The attendant may be asleep since this loop was."""
-        self._chain = 0
-        """How many turns more ask only for what follows the one that they settle."""
-        self._begin_at, self._looked = FIRST, 0.0
-        """Where the next claim begins to look, and when one last looked at everything."""
+        self.slept: Callable[[], object] = lambda: None  # called after each sleep
+        self._unwatched = True  # the attendant may be asleep since this loop was
         self._wear = Wear(brief.max_revisions, brief.max_rss)
         self._sent: tuple[Order, float] | None = None
         self._lost: LineLost | None = None
@@ -122,7 +104,7 @@ class Loop:
                 self._settle()
             self._perform_held()
             return
-        if held and not self._plenty:
+        if held and not self._appetite.plenty:
             # Nothing else to claim meanwhile: one round trip then settles these and takes their successors.
             self._perform_held()
         state = self._turn()
@@ -179,11 +161,7 @@ class Loop:
             outcomes = self._hand.arrived()
             note_lost(outcomes, answer.settled)
             self._hand.take_in([claim_of(row, order.token, sent) for row in answer.claims])
-            if answer.begin != FIRST or answer.state == "empty":
-                self._begin_at = answer.begin  # else a look at everything did not get through: the place is still good
-            if order.how_many > 1:
-                self._plenty = len(answer.claims) >= order.how_many
-                self._chain = CHAIN if len(outcomes) == len(answer.claims) == 1 else 0
+            self._appetite.answered(answer, len(outcomes))
             return answer.state
 
     def _settle(self) -> None:
@@ -204,20 +182,13 @@ class Loop:
 
     def _order(self) -> Order:
         brief = self._brief
-        how_many = self._appetite.ask(self._hand.held)
-        if self._chain and not self._hand.held:
-            self._chain, how_many = self._chain - 1, 1
+        how_many, begin = self._appetite.ask(self._hand.held), self._appetite.begin(time.monotonic())
         limits = self._performer.concurrency
-        now, token, begin = time.monotonic(), uuid4(), self._begin_at
-        if begin == FIRST or now - self._looked > LOOK_AT_ALL:
-            begin, self._looked = FIRST, now
-        return Order(brief.worker_id, token, self._handlers, how_many, brief.sharers, brief.lease, limits, begin)
+        return Order(brief.worker_id, uuid4(), self._handlers, how_many, brief.sharers, brief.lease, limits, begin)
 
     def _perform_held(self) -> None:
         while (claim := self._next()) is not None:
-            if time.monotonic() - claim.claimed_at > STALE and not still_ours(
-                claim, self._hand, self._line, self.attempt
-            ):
+            if not still_ours(claim, self._hand, self._line, self.attempt):
                 continue
             self._perform(claim)
             if self.stopping or self._worn_out():
@@ -232,8 +203,7 @@ class Loop:
         return self._hand.start_next(self._begin)
 
     def _begin(self, claim: Claim) -> None:
-        self._limits = self._performer.limits(claim, self._brief.timeout)
-        self.attempt.begin(claim, *self._limits)
+        self.attempt.begin(claim, *self._performer.limits(claim, self._brief.timeout))
 
     def _perform(self, claim: Claim) -> None:
         token = self.attempt.token
@@ -245,7 +215,8 @@ class Loop:
             if claim.payload is None:
                 rows = self._line.call("payload", id=claim.revision_id, token=claim.token)
                 claim = replace(claim, payload=rows[0][0] if rows else "{}")
-            outcome = self._performer.perform(claim, token, self._limits.max_attempts)
+            most = self._performer.limits(claim, self._brief.timeout).max_attempts
+            outcome = self._performer.perform(claim, token, most)
         except (LineLost, StatementRefused):
             outcome = released(claim.revision_id, claim.token)
             raise

@@ -19,6 +19,9 @@ from workerpool.worker.hand import Hand
 
 log = logs.get("worker")
 PATIENCE = 0.2
+#: What waited longer than this before its start is checked by token first: this process may have been stopped
+#: meanwhile (R23).
+STALE = 0.2
 EVENT_OF = {
     "failed": "revision.failed",
     "retried": "revision.retried",
@@ -29,10 +32,12 @@ EVENT_OF = {
 
 
 def still_ours(claim: Claim, hand: Hand, line: Line, attempt: Attempt) -> bool:
-    """Tell whether a claim that has waited is ours still, before its handler starts (R23).
+    """Tell whether a claim is ours still, before its handler starts (R23); one that has waited is looked up.
 
     Raises LineLost and StatementRefused, with the claim given back.
     """
+    if time.monotonic() - claim.claimed_at <= STALE:
+        return True
     rows = None
     try:
         rows = line.call("still_held", ids=[claim.revision_id], token=claim.token)

@@ -6,13 +6,12 @@ Owns: those workloads. Invariant: only processes of the pool that was started he
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
 
 import psutil
 
 from workerpool.bench.ground import SCHEMA, Ground
 from workerpool.bench.response import at_rest
-from workerpool.bench.run import performing
+from workerpool.bench.run import cpu, performing
 from workerpool.bench.sizes import Sizes
 from workerpool.store.session import Session
 
@@ -28,12 +27,11 @@ def idle(ground: Ground, sizes: Sizes) -> dict[str, float]:
         at_rest(database, WORKERS)
         name = str(database.ask("SELECT current_database()")[0][0])
         time.sleep(TOLD)
-        processes = _family(pool.pid)
         counted, began = _transactions(ground, name), time.monotonic()
-        used = _cpu(processes)
+        used = cpu(pool.pid)
         time.sleep(sizes.idle_seconds)
         passed = time.monotonic() - began
-        used = _cpu(processes) - used
+        used = cpu(pool.pid) - used
         done = _transactions(ground, name) - counted
     return {"transactions_per_second": max(done, 0.0) / passed, "cpu_percent": 100 * used / passed}
 
@@ -43,10 +41,6 @@ def _transactions(ground: Ground, name: str) -> float:
     with Session(ground.admin, SCHEMA, "bench") as session:
         told = session.type_in(f"SELECT xact_commit + xact_rollback FROM pg_stat_database WHERE datname = '{name}'")
         return float(told.rows[0][0])
-
-
-def _cpu(processes: Iterable[psutil.Process]) -> float:
-    return sum(sum(each.cpu_times()[:2]) for each in processes)
 
 
 def _family(pid: int | None) -> list[psutil.Process]:

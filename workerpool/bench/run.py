@@ -112,6 +112,12 @@ def _kill_one_of(pool: Pool, pids: list[int]) -> int:
     return 0
 
 
+def cpu(pid: int | None) -> float:
+    """Return the seconds of processor time that a pool's processes have used which are there now."""
+    manager = psutil.Process(pid)
+    return sum(sum(each.cpu_times()[:2]) for each in (manager, *manager.children(recursive=True)))
+
+
 def settled(database: Database, count: int, limit: float = LIMIT) -> None:
     """Wait until *count* revisions are completed in the table. Raises Unverified."""
     deadline = time.monotonic() + limit
@@ -138,9 +144,11 @@ def drain(
     with ground.database() as database:
         count = database.fill(*statements)
         before = _counters(database)
-        with performing(ground, database, workers=workers, sleep=sleep, killing=killing) as (_, record):
+        with performing(ground, database, workers=workers, sleep=sleep, killing=killing) as (pool, record):
+            begun, used = record.wait(1, LIMIT), cpu(pool.pid)  # without what it takes to start
             record.wait(count, LIMIT)
             settled(database, count)
+            used = (cpu(pool.pid) - used) * 1e6 * count / max(count - len(begun), 1)
             wal = _wal(database) - before["wal_bytes"]
         events = record.events()
         verify(database, events, killed=killing)
@@ -149,6 +157,7 @@ def drain(
         if cost is not None:
             after = _counters(database) | {"wal_bytes": before["wal_bytes"] + wal}
             cost |= {f"{name}_per_revision": (after[name] - before[name]) / count for name in after}
+            cost["pool_cpu_us_per_revision"] = used / count
     return events
 
 

@@ -60,8 +60,8 @@ class Loop:
         self._wear = Wear(brief.max_revisions, brief.max_rss)
         self._sent: tuple[Order, float] | None = None
         self._lost: LineLost | None = None
-        self.stopping = self.idle = self.hurried = False
-        """Hurried: told to leave at once, nothing is waited for any more."""
+        self.stopping = self.idle = False
+        self.hurried = False  # told to leave at once: nothing is waited for any more
         self.attempt = Attempt(record)
         self.pausing = Pausing(brief, line, desk, record, self.attempt, lambda: self.stopping, self.clear_desk)
         desk.hold = self.pausing.hold
@@ -181,9 +181,8 @@ class Loop:
                 self._say("busy")
 
     def _order(self) -> Order:
-        brief = self._brief
+        brief, limits = self._brief, self._performer.concurrency
         how_many, begin = self._appetite.ask(self._hand.held), self._appetite.begin(time.monotonic())
-        limits = self._performer.concurrency
         return Order(brief.worker_id, uuid4(), self._handlers, how_many, brief.sharers, brief.lease, limits, begin)
 
     def _perform_held(self) -> None:

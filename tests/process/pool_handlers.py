@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 from workerpool import Job, handler
@@ -41,9 +42,15 @@ def work(job: Job) -> dict[str, Any]:
 
 @handler("steps", max_attempts=5)
 def steps(job: Job) -> dict[str, Any]:
-    """Take payload.steps steps of payload.seconds each, with a checkpoint after each."""
+    """Take payload.steps steps of payload.seconds each, with a checkpoint after each.
+
+    The last one waits for the file payload.until, where one is named.
+    """
     note("begin", job)
     for number in range(job.payload["steps"]):
+        while number == job.payload["steps"] - 1 and not Path(job.payload.get("until", "/")).exists():
+            job.checkpoint()
+            time.sleep(0.005)
         job.progress(100 * number / job.payload["steps"], f"step {number}")
         time.sleep(job.payload.get("seconds", 0))
         note("step", job, number)

@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -81,10 +82,11 @@ def test_a_pause_survives_a_restart_of_everything(pool: Pool, operator: Session)
     assert daemon.stop() == 0
 
 
-def test_quiesce_holds_beyond_lease_and_time_limit(pool: Pool, operator: Session) -> None:
+def test_quiesce_holds_beyond_lease_and_time_limit(pool: Pool, operator: Session, tmp_path: Path) -> None:
     """Held for longer than its lease and its time limit, a handler goes on and completes, in one attempt."""
-    daemon = pool(workers=2, lease="1s", heartbeat="200ms", timeout="2s").start()
-    revision = daemon.insert("page", "steps", {"steps": 20, "seconds": 0.02})
+    daemon = pool(workers=2, lease="1s", heartbeat="200ms", timeout="3s").start()
+    paused = tmp_path / "paused"
+    revision = daemon.insert("page", "steps", {"steps": 20, "seconds": 0.02, "until": str(paused)})
     daemon.begun(revision)
     version = pause(operator, "quiesce")
     proof = pausing.wait_for_safe_state(operator, LIMIT)
@@ -92,9 +94,10 @@ def test_quiesce_holds_beyond_lease_and_time_limit(pool: Pool, operator: Session
     assert (held["id"], held["current_step"].startswith("step ")) == (revision, True)
     assert ("paused", version, revision) in workers(daemon).values()
     before = daemon.entries("step", revision)
+    paused.touch()
     began = time.monotonic()
-    # Longer than its limit of 2 s and its lease of 1 s; a change of the pause in between is held on.
-    while time.monotonic() - began < 3.0:
+    # Longer than its limit of 3 s and its lease of 1 s; a change of the pause in between is held on.
+    while time.monotonic() - began < 4.0:
         assert daemon.row(revision)["status"] == "processing"
         time.sleep(0.1)
     again = pausing.pause(operator, "quiesce", "another reason", "eve")
@@ -157,16 +160,18 @@ def test_a_hold_ends_in_a_described_state(pool: Pool, operator: Session, how: st
         assert daemon.stop() == 0
 
 
-def test_one_handler_is_paused_and_others_go_on(pool: Pool, operator: Session) -> None:
+def test_one_handler_is_paused_and_others_go_on(pool: Pool, operator: Session, tmp_path: Path) -> None:
     """Scopes: the handler is held, everything else runs."""
     daemon = pool(workers=2).start()
-    held = daemon.insert("page", "steps", {"steps": 50, "seconds": 0.02})
+    paused = tmp_path / "paused"
+    held = daemon.insert("page", "steps", {"steps": 50, "seconds": 0.02, "until": str(paused)})
     daemon.begun(held)
     pause(operator, "quiesce", scope="handler:steps")
     until(lambda: any(state[0] == "paused" for state in workers(daemon).values()), what="held")
     waiting = daemon.insert("other", "steps", {"steps": 1})
     assert daemon.ended(daemon.insert("third", "work"))["status"] == "completed"
     assert (daemon.row(held)["status"], daemon.row(waiting)["status"]) == ("processing", "pending")
+    paused.touch()
     resume(operator)
     for each in (held, waiting):
         assert daemon.ended(each)["status"] == "completed"

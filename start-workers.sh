@@ -90,7 +90,7 @@ install_packages() {
 }
 
 refresh() {
-    extras=embedded,examples
+    extras=embedded,examples,web,mcp
     if [ "$1" = dev ] || [ -f "$venv/.workerpool-dev" ]; then
         extras=$extras,dev
     fi

@@ -11,12 +11,14 @@ from typing import Any
 import click
 import pytest
 
-from workerpool.cli import VERBS, cli, demo, demo_view, edits, holders, tables
+from workerpool.api import edits, holders
+from workerpool.api.reasons import reason
+from workerpool.cli import VERBS, cli, demo, demo_view, tables
 from workerpool.cli.enqueue import read_payload
 from workerpool.cli.errors import Refused
 from workerpool.cli.home import Home, hold
 from workerpool.cli.options import parse_instant
-from workerpool.cli.reasons import reason
+from workerpool.core import wording
 
 
 def complaints(text: str, form: str = "auto") -> list[str]:
@@ -261,7 +263,7 @@ def test_text_from_the_database_cannot_command_the_terminal() -> None:
 )
 def test_lengths_of_time_are_readable(seconds: float, text: str) -> None:
     """Two units at most."""
-    assert tables.length(seconds) == text
+    assert wording.length(seconds) == text
 
 
 def test_a_piped_table_is_aligned_text(capsys: pytest.CaptureFixture[str]) -> None:

@@ -26,11 +26,21 @@ PREPARED = child("prepare", Stage.PREPARE, "finished")
 
 def test_nothing_is_started_before_what_it_needs() -> None:
     """prepare waits for postgres to live; keeper and workers wait for prepare to have finished."""
-    waiting = [child(stage.name, stage, "waiting") for stage in list(Stage)[:4]]
+    waiting = [child(stage.name, stage, "waiting") for stage in list(Stage) if stage not in (Stage.API, Stage.CHECK)]
     assert plan(pool(*waiting), 0.0) == (Start("POSTGRES"),)
     assert plan(pool(child("p", Stage.POSTGRES), *waiting[1:]), 0.0) == (Start("PREPARE"),)
     assert plan(pool(child("prepare", Stage.PREPARE, "ready"), *waiting[2:]), 0.0) == ()
     assert plan(pool(PREPARED, *waiting[2:]), 0.0) == (Start("KEEPER"), Start("WORKER"))
+
+
+def test_the_api_takes_nothing_from_workers_that_come_up() -> None:
+    """The API is started when no worker is about to be ready; one that backs off, or gave up, is not waited for."""
+    api = child("api", Stage.API, "waiting")
+    for state in ("waiting", "starting"):
+        assert Start("api") not in plan(pool(PREPARED, api, child("W1", Stage.WORKER, state)), 1.0)
+    for worker in (child("W1", Stage.WORKER, "ready"), child("W1", Stage.WORKER, "waiting", start_at=9.0)):
+        assert Start("api") in plan(pool(PREPARED, api, worker), 1.0)
+    assert Start("api") in plan(pool(PREPARED, api, child("W1", Stage.WORKER, "gave_up")), 1.0)
 
 
 def test_a_back_off_is_waited_for() -> None:

@@ -50,6 +50,8 @@ VERBS = {
     "prune": "schema",
     "purge": "item",
     "export": "item",
+    "tokens": "tokens",
+    "web": "web",
     "demo": "demo",
     "bench": "bench",
     "completion": "settings",

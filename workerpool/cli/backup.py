@@ -20,8 +20,8 @@ from workerpool.cli.errors import EXIT_CONFIG, EXIT_FAILED, EXIT_REFUSED, Refuse
 from workerpool.cli.options import session, with_settings
 from workerpool.cli.safely import with_window
 from workerpool.cli.schema import database_url
-from workerpool.cli.tables import counted, safe, size
 from workerpool.config import Settings
+from workerpool.core.wording import counted, safe, size
 
 if TYPE_CHECKING:
     from workerpool.store.dumping import Tools

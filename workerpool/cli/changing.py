@@ -15,14 +15,16 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
+from workerpool.api.service.revisions import DONE, sentence
 from workerpool.cli import filters
 from workerpool.cli.enqueue import read_payload
 from workerpool.cli.errors import EXIT_NO_SUCH, EXIT_REFUSED, EXIT_TIMED_OUT
 from workerpool.cli.options import Duration, InstantOrNow, RevisionId, session, with_json, with_settings
-from workerpool.cli.tables import counted, length, safe, shorten, write_json, write_table
+from workerpool.cli.tables import write_json, write_table
 from workerpool.cli.watching import states
 from workerpool.config import Settings
 from workerpool.core.durations import format_duration
+from workerpool.core.wording import counted, length, safe, shorten
 
 if TYPE_CHECKING:
     from workerpool.store.changing import Answer, Filter
@@ -32,8 +34,6 @@ if TYPE_CHECKING:
 SHOWN = 20
 OPEN = ("draft", "scheduled", "pending", "processing")
 RETRIABLE = ("failed", "cancelled")
-#: Answers that are no refusals.
-DONE = {"cancelled", "asked", "retried", "appended", "queued", "edited"}
 Do = Callable[["Session", list[int]], "list[Answer]"]
 
 
@@ -180,7 +180,7 @@ def _do_matching(opened: Session, verb: str, wanted: Filter, do: Do, *, yes: boo
         return
     click.echo(", ".join(f"{count} {_word(answer)}" for answer, count in tally.most_common()) or "nothing matches")
     for each in refused:
-        click.echo(f"  {_sentence(each)}", err=True)
+        click.echo(f"  {sentence(each)}", err=True)
 
 
 def _preview(opened: Session, verb: str, wanted: Filter, as_json: bool) -> None:
@@ -222,37 +222,7 @@ def _tell(told: Iterable[Answer], as_json: bool, grace: str = "") -> None:
         write_json([asdict(each) for each in told])
     for each in told:
         if not as_json or each.answer not in DONE:
-            click.echo(_sentence(each, grace), err=each.answer not in DONE)
+            click.echo(sentence(each, grace), err=each.answer not in DONE)
     answers = {each.answer for each in told}
     if not answers <= DONE:
         sys.exit(EXIT_NO_SUCH if "missing" in answers else EXIT_REFUSED)
-
-
-def _sentence(each: Answer, grace: str = "") -> str:
-    revision, item = f"revision {each.id} of {safe(each.item_key or '')}", safe(each.item_key or "")
-    match each.answer:
-        case "missing":
-            return f"there is no revision {each.id}; `workerpool items` lists what there is"
-        case "cancelled":
-            return f"{revision} is cancelled"
-        case "asked":
-            return f"{revision} runs: it was asked to stop, and is killed if it runs on for {grace}"
-        case "ended":
-            return f"{revision} has ended: it is {each.status}"
-        case "retried":
-            return f"{revision} is pending again"
-        case "appended":
-            return f"revision {each.new_id} of {item} was added, a copy of {each.id}"
-        case "has_successors":
-            hint = f"`workerpool retry {each.id} --append` adds a copy at the end"
-            return f"{revision} is not retried: later revisions of its item have run, its place is gone; {hint}"
-        case "completed":
-            return f"{revision} is completed; `workerpool retry {each.id} --append` does it once more, at the end"
-        case "not_ended":
-            return f"{revision} is {each.status}: it has not ended; `workerpool explain {each.id}` says why"
-        case "not_a_draft":
-            return f"{revision} is {each.status}, not a draft"
-        case "started":
-            return f"{revision} has started: it cannot be changed; `workerpool cancel {each.id}` stops it"
-        case word:
-            return f"{revision} is {word}, and {each.status}"

@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import workerpool
+from workerpool.api.edits import Entry, read
+from workerpool.api.service.intake import add
 from workerpool.cli import demo_view
-from workerpool.cli.edits import Entry, read
 from workerpool.cli.errors import EXIT_CONFIG, EXIT_FAILED, EXIT_REFUSED, EXIT_TIMED_OUT, Refused
-from workerpool.cli.importing import add
-from workerpool.cli.tables import counted, safe, shorten
+from workerpool.core.wording import counted, safe, shorten
 
 if TYPE_CHECKING:
     from workerpool.cli.demo_pool import Daemon, Place

@@ -13,8 +13,9 @@ from typing import Any
 import click
 
 from workerpool.cli.options import on_terminal
-from workerpool.cli.tables import length, safe, write_table
+from workerpool.cli.tables import write_table
 from workerpool.core.revision import TERMINAL
+from workerpool.core.wording import length, safe
 
 LOOK = 0.1
 State = dict[str, Any]

@@ -22,8 +22,9 @@ from workerpool.cli.errors import EXIT_FAILED, Refused
 from workerpool.cli.finding import Finding, ok, problem, warning
 from workerpool.cli.home import Home
 from workerpool.cli.options import with_json
-from workerpool.cli.tables import counted, paint, safe, size, write_json
+from workerpool.cli.tables import paint, write_json
 from workerpool.config import BadSettings, Settings
+from workerpool.core.wording import counted, safe, size
 
 OLDEST_PYTHON = (3, 11)
 #: Free space in the home below which a pool soon stops, and below which somebody should know.

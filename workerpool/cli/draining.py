@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import click
 
 from workerpool.cli.errors import EXIT_REFUSED, EXIT_TIMED_OUT, Refused
-from workerpool.cli.tables import counted, safe
+from workerpool.core.wording import counted, safe
 
 if TYPE_CHECKING:
     from workerpool.store.pausing import Safety

@@ -17,10 +17,11 @@ import click
 
 from workerpool.cli.errors import EXIT_FAILED, EXIT_TIMED_OUT, Refused
 from workerpool.cli.options import Duration, Instant, session, with_json, with_settings
-from workerpool.cli.tables import length, safe, shorten, write_json
+from workerpool.cli.tables import write_json
 from workerpool.cli.watching import states, watch
 from workerpool.config import Settings
 from workerpool.core.revision import TERMINAL
+from workerpool.core.wording import length, safe, shorten
 
 if TYPE_CHECKING:
     from workerpool.store.session import Row, Session

@@ -36,10 +36,16 @@ def no_such(what: str, hint: str = "") -> Refused:
 
 def explain(error: Exception) -> Refused | None:
     """Return the refusal for an error of the store or the configuration; None for an unexpected one."""
+    from workerpool.api.service.refusals import NoSuchItem, NoSuchRevision, Refusal
     from workerpool.config import BadSettings
+    from workerpool.core.wording import safe
     from workerpool.store import failures
     from workerpool.store.enqueueing import CannotEnqueue, DedupeContended, NotAdded
 
+    if isinstance(error, Refusal):
+        codes = {"missing": EXIT_NO_SUCH, "invalid": EXIT_USAGE}
+        hint = "`workerpool items` lists what there is" if isinstance(error, (NoSuchRevision, NoSuchItem)) else ""
+        return Refused(safe(error.detail), codes.get(error.kind, EXIT_REFUSED), hint)
     if isinstance(error, BadSettings):
         return Refused(str(error), EXIT_CONFIG)
     if isinstance(error, CannotEnqueue):

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import click
 
-from workerpool.cli import holders
-from workerpool.cli.errors import no_such
+from workerpool.api.service import revisions
 from workerpool.cli.options import RevisionId, session, with_json, with_settings
-from workerpool.cli.reasons import reason
-from workerpool.cli.tables import paint, safe, write_json
+from workerpool.cli.tables import paint, write_json
 from workerpool.config import Settings
+from workerpool.core.wording import safe
 
 
 @click.command()
@@ -22,15 +21,7 @@ from workerpool.config import Settings
 def explain(settings: Settings, as_json: bool, revision: int) -> None:
     """Say why the revision ID is not running, or what it does, and the next command."""
     with session(settings, "explain") as opened:
-        found = opened.rows("waiting", ids=[revision], silence=settings.lease)
-        if not found:
-            raise no_such(f"there is no revision {revision}", "`workerpool items` lists what there is")
-        before = found[0]["behind"] if found[0]["status"] == "pending" else None
-        head = opened.rows("waiting", ids=[before], silence=settings.lease) if before is not None else []
-    for facts in found + head:
-        for pause in facts["pauses"] or ():
-            pause["fate"] = holders.fate(pause["holder"])
-    told = [(facts, reason(facts)) for facts in found + head]
+        told = revisions.explain(opened, revision, settings.lease)
     if as_json:
         said = [
             {"id": f["id"], "item_key": f["item_key"], "status": f["status"], "why": r.why, "next": r.command}

@@ -7,22 +7,17 @@ and every bad entry is named.
 
 from __future__ import annotations
 
-import dataclasses
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
-from workerpool.cli.edits import ORIGINAL, Complaint, Entry, NotReadable, originals, read
+from workerpool.api.edits import Complaint, Entry, NotReadable, read
 from workerpool.cli.errors import EXIT_USAGE, Refused
 from workerpool.cli.options import session, with_json, with_settings
-from workerpool.cli.tables import counted, safe, write_json
+from workerpool.cli.tables import write_json
 from workerpool.config import Settings
-
-if TYPE_CHECKING:
-    from workerpool.store.enqueueing import Enqueued, NewRevision
-    from workerpool.store.session import Session
+from workerpool.core.wording import counted, safe
 
 #: How many complaints are shown; a file of the wrong kind has one for each of its lines.
 SHOWN = 20
@@ -49,10 +44,12 @@ def import_(settings: Settings, as_json: bool, file: str, form: str) -> None:
     that is seen for
     the first time.
     """
+    from workerpool.api.service import intake
+
     entries = _read(file, form)
     with session(settings, "import") as opened:
         opened.patience(0)
-        done, pages = add(opened, entries)
+        done, pages = intake.add(opened, entries)
     inserted, items = sum(each.inserted for each in done), len({entry.new.item for entry in entries})
     if as_json:
         ids = [each.id for each in done]
@@ -97,24 +94,3 @@ def _bad(name: str, complaints: list[Complaint]) -> Refused:
     count = len({each.where for each in complaints})
     what = "entry is" if count == 1 else "entries are"
     return Refused("\n".join([f"{name}: {count} {what} not right, so nothing was imported", *shown, *more]), EXIT_USAGE)
-
-
-def add(opened: Session, entries: list[Entry]) -> tuple[list[Enqueued], int]:
-    """Add entries in one transaction; returns what became of each, and how many originals were kept."""
-    from workerpool.store.enqueueing import enqueue, keep_originals
-
-    with opened.transaction():
-        kept = keep_originals(opened.connection, opened.schema, originals(entries))
-        return enqueue(opened.connection, opened.schema, list(_revisions(entries, kept))), len(kept)
-
-
-def _revisions(entries: list[Entry], kept: set[str]) -> list[NewRevision]:
-    """Return the revisions; the page that became an item's original is not kept in the payload a second time."""
-    waiting, revisions = set(kept), []
-    for entry in entries:
-        new = entry.new
-        if entry.html is not None and new.item in waiting and isinstance(new.payload, dict):
-            waiting.discard(new.item)
-            new = dataclasses.replace(new, payload={k: v for k, v in new.payload.items() if k != ORIGINAL})
-        revisions.append(new)
-    return revisions

@@ -6,27 +6,28 @@ deleted without ``--yes``.
 
 from __future__ import annotations
 
-import difflib
 import json
 import shlex
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, TextIO
 
 import click
 
-from workerpool.cli.errors import EXIT_NO_SUCH, EXIT_REFUSED, Refused, no_such
+from workerpool.api.service import items
+from workerpool.cli.errors import EXIT_REFUSED, Refused
 from workerpool.cli.options import session, with_json, with_settings
-from workerpool.cli.tables import counted, length, safe, shorten, write_json, write_table
+from workerpool.cli.tables import write_json, write_table
 from workerpool.config import Settings
+from workerpool.core.wording import counted, length, safe, shorten
+from workerpool.store.changing import actor
 
 if TYPE_CHECKING:
     from workerpool.store.session import Row, Session
 
 #: How many revisions are read at once by an export.
 PAGE = 200
-NO_ITEM = "`workerpool items` lists what there is"
 
 
 @click.command()
@@ -35,12 +36,8 @@ NO_ITEM = "`workerpool items` lists what there is"
 @with_settings
 def halt(settings: Settings, item: str, reason: str) -> None:
     """Start nothing of ITEM until it is unhalted; what runs goes on."""
-    from workerpool.store import changing
-
     with session(settings, "halt") as opened:
-        found = _item(opened, item)
-        if not changing.halt(opened, item, reason, changing.actor()):
-            raise Refused(f"{safe(item)} is halted already: {safe(found['halt_reason'] or '')}", EXIT_REFUSED)
+        found = items.halt(opened, item, reason, actor())
     unknown = "" if found["known"] else " (nothing is known of this item yet)"
     click.echo(f"{safe(item)} is halted{unknown}; `workerpool unhalt {shlex.quote(safe(item))}` lets it go on")
 
@@ -50,20 +47,9 @@ def halt(settings: Settings, item: str, reason: str) -> None:
 @with_settings
 def unhalt(settings: Settings, item: str) -> None:
     """Let ITEM go on, past what failed; `workerpool retry ID` runs the failed one again first."""
-    from workerpool.store import changing
-
     with session(settings, "unhalt") as opened:
-        if not changing.unhalt(opened, item, changing.actor()):
-            if not _item(opened, item)["known"]:
-                raise no_such(f"nothing is known of an item {safe(item)}", NO_ITEM)
-            raise Refused(f"{safe(item)} is not halted", EXIT_REFUSED)
+        items.unhalt(opened, item, actor())
     click.echo(f"{safe(item)} goes on")
-
-
-def _item(opened: Session, item: str) -> Row:
-    row = opened.row("item", item=item)
-    assert row is not None, "item answers one row"
-    return row
 
 
 @click.command()
@@ -75,19 +61,16 @@ def _item(opened: Session, item: str) -> Row:
 def history(settings: Settings, as_json: bool, item: str, diff: bool, limit: int) -> None:
     """Show the history of ITEM: number, when, who, what, and how long it took."""
     with session(settings, "history") as opened:
-        found = opened.rows("history", item=item, how_many=limit + 1, with_result=diff or as_json)
-        original = opened.row("numbered", item=item, number=0) if diff or not found else None
-    if not found and original is not None and not original["known"]:
-        raise no_such(f"nothing is known of an item {safe(item)}", NO_ITEM)
-    shown = found[-limit:]
+        found = items.history(opened, item, limit, with_result=diff or as_json)
+    shown = found.rows
     if as_json:
         write_json(shown)
-    elif original is not None and shown:
-        if len(found) <= limit and shown[0]["number"] > 1:
+    elif diff and shown:
+        if not found.is_cut and shown[0]["number"] > 1:
             click.echo(
                 f"number {shown[0]['number']} is compared with the original: those between were pruned", err=True
             )
-        _write_diffs(found[0]["result"] if len(found) > limit else json.loads(original["result"] or "null"), shown)
+        _write_diffs(found.before, shown)
     else:
         columns = ("number", "revision", "completed", "who", "handler", "took", "summary")
         rows = [
@@ -95,7 +78,7 @@ def history(settings: Settings, as_json: bool, item: str, diff: bool, limit: int
             for r in shown
         ]
         write_table(columns, rows, "no revision of it has completed yet")
-    if len(found) > limit:
+    if found.is_cut:
         click.echo(f"the latest {limit}; --limit shows more", err=True)
 
 
@@ -109,21 +92,9 @@ def _write_diffs(before: object, rows: list[Row]) -> None:
         who = f" by {safe(row['who'])}" if row["who"] else ""
         when = row["completed_at"].astimezone().strftime("%Y-%m-%d %H:%M:%S")
         click.secho(f"number {row['number']}, revision {row['id']}, {when}{who} {_summary(row)}".rstrip(), bold=True)
-        diff = list(difflib.unified_diff(_lines(before), _lines(row["result"]), lineterm="", n=2))[2:]
-        for line in diff or [" the result is the same"]:
+        for line in items.difference(before, row["result"]) or [" the result is the same"]:
             click.secho(f"  {safe(line)}", fg={"+": "green", "-": "red", "@": "cyan"}.get(line[:1]))
         before = row["result"]
-
-
-def _lines(result: Any) -> list[str]:
-    """Return a result as lines: its text where it is or has one, else its JSON."""
-    if isinstance(result, dict) and isinstance(result.get("output"), str):
-        return str(result["output"]).splitlines()
-    if isinstance(result, dict) and set(result) == {"html"}:
-        return str(result["html"]).splitlines()  # the original of a page
-    if isinstance(result, str):
-        return result.splitlines()
-    return [] if result is None else json.dumps(result, indent=2, ensure_ascii=False).splitlines()
 
 
 @click.command()
@@ -139,14 +110,8 @@ def _lines(result: Any) -> list[str]:
 @with_settings
 def revert(settings: Settings, as_json: bool, item: str, to: int) -> None:
     """Add a revision of ITEM whose result is that of number N; it comes after whatever is queued."""
-    from workerpool.store import changing
-
     with session(settings, "revert") as opened:
-        try:
-            revision = changing.revert(opened, item, to, changing.actor())
-        except changing.CannotRevert as error:
-            hint = f"`workerpool history {shlex.quote(safe(item))}` shows what is there" if error.known else NO_ITEM
-            raise Refused(safe(str(error)), EXIT_REFUSED if error.pruned else EXIT_NO_SUCH, hint) from None
+        revision = items.revert(opened, item, to, actor())
     if as_json:
         write_json({"id": revision, "item_key": item, "to": to})
         return
@@ -163,15 +128,13 @@ def purge(settings: Settings, item: str, yes: bool) -> None:
 
     with session(settings, "purge") as opened:
         opened.patience(0)
-        about = _item(opened, item)
-        if not about["known"]:
-            raise no_such(f"nothing is known of an item {safe(item)}", NO_ITEM)
+        about = items.known(opened, item)
         if not yes:
             click.echo(
                 f"{counted(about['revisions'], 'revision')} of {safe(item)} would be deleted; --yes deletes them"
             )
             return
-        deleted = changing.purge(opened, item, changing.actor())
+        deleted = changing.purge(opened, item, actor())
     if deleted < 0:
         hint = f"`workerpool halt {shlex.quote(safe(item))}` starts no more of it; then `workerpool cancel` what runs"
         raise Refused(f"a revision of {safe(item)} is processing: nothing was deleted", EXIT_REFUSED, hint)
@@ -191,9 +154,7 @@ def export(settings: Settings, item: str, output: Path | None) -> None:
     with session(settings, "export") as opened:
         opened.patience(0)
         with opened.snapshot():
-            about = _item(opened, item)
-            if not about["known"]:
-                raise no_such(f"nothing is known of an item {safe(item)}", NO_ITEM)
+            about = items.known(opened, item)
             if output is None:
                 _export(opened, about, sys.stdout)
                 return

@@ -17,6 +17,7 @@ import click
 
 from workerpool import config as configuration
 from workerpool.cli.home import Home
+from workerpool.config.instants import parse_instant
 from workerpool.core.durations import ALLOWED, BadDuration, parse_duration
 
 if TYPE_CHECKING:
@@ -116,20 +117,6 @@ class RevisionId(click.IntRange):
 
     def __init__(self) -> None:
         super().__init__(min=1, max=2**63 - 1)
-
-
-INSTANTS = "an instant such as 2026-01-31T09:00, 2026-01-31T09:00:00Z, or +10m (from now)"
-
-
-def parse_instant(text: str) -> datetime:
-    """Read an instant, local where it names no zone. Raises ValueError."""
-    try:
-        if text.startswith("+"):
-            return datetime.now().astimezone() + parse_duration(text[1:])
-        found = datetime.fromisoformat(text)
-        return found.astimezone() if found.tzinfo is None else found
-    except (ValueError, OverflowError):
-        raise ValueError(f"{text!r} is not {INSTANTS}") from None
 
 
 def on_terminal() -> bool:

@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from workerpool.cli import draining, holders
+from workerpool.api import holders
+from workerpool.cli import draining
 from workerpool.cli.errors import EXIT_REFUSED, Refused
 from workerpool.cli.options import Duration, Instant, Verb, session, with_json, with_settings
-from workerpool.cli.tables import counted, printable, safe, write_json, write_table
+from workerpool.cli.tables import write_json, write_table
 from workerpool.cli.watching import LOOK, OVERLAP
 from workerpool.config import Settings
+from workerpool.core.wording import counted, printable, safe
 
 if TYPE_CHECKING:
     from workerpool.store.pausing import Safety

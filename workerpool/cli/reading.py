@@ -10,14 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from workerpool.cli import holders
-from workerpool.cli.errors import Refused, no_such
+from workerpool.api import holders
+from workerpool.api.service import revisions
+from workerpool.api.service.items import listing
+from workerpool.cli.errors import Refused
 from workerpool.cli.home import Home
 from workerpool.cli.options import RevisionId, session, with_json, with_settings
-from workerpool.cli.reasons import reason
-from workerpool.cli.tables import counted, length, log_line, safe, shorten, size, write_facts, write_json, write_table
+from workerpool.cli.tables import log_line, write_facts, write_json, write_table
 from workerpool.config import Settings, mask_url
 from workerpool.core.revision import STATUSES
+from workerpool.core.wording import counted, length, safe, shorten, size
 
 if TYPE_CHECKING:
     from workerpool.store.session import Session
@@ -157,19 +159,20 @@ def workers(settings: Settings, as_json: bool, gone: bool) -> None:
 def items(settings: Settings, as_json: bool, limit: int) -> None:
     """List the items, those with work first, and what each waits for."""
     with session(settings, "items") as opened:
-        found = opened.rows("item_list", how_many=limit)
-        heads = [row["processing_id"] or row["head_id"] for row in found]
-        facts = opened.rows("waiting", ids=[head for head in heads if head], silence=settings.lease)
-    reasons = {each["id"]: reason(each).why for each in facts}
-    for row, head in zip(found, heads, strict=True):
-        row["why"] = reasons.get(head)
+        found = listing(opened, limit, settings.lease)
     if as_json:
         write_json(found)
         return
     columns = ("item", "number", "waiting", "head", "what it waits for")
     rows = [
-        (row["item_key"], row["current_revision_number"], row["depth"], head, _why(row))
-        for row, head in zip(found, heads, strict=True)
+        (
+            row["item_key"],
+            row["current_revision_number"],
+            row["depth"],
+            row["processing_id"] or row["head_id"],
+            _why(row),
+        )
+        for row in found
     ]
     write_table(columns, rows, "no items yet; `workerpool enqueue ITEM` adds a revision")
     if len(found) == limit:
@@ -189,9 +192,7 @@ def _why(row: dict[str, Any]) -> str:
 def show(settings: Settings, as_json: bool, revision: int) -> None:
     """Show everything of the revision ID: its payload, result, error, and the end of its log."""
     with session(settings, "show") as opened:
-        row = opened.row("revision", id=revision)
-        if row is None:
-            raise no_such(f"there is no revision {revision}", "`workerpool items` lists what there is")
+        row = revisions.show(opened, revision)
         log = opened.rows("log_tail", revision=revision, since=None, how_many=LOG_LINES)
     if as_json:
         write_json({**row, "log": log})

@@ -16,8 +16,8 @@ import click
 
 from workerpool.cli.errors import Refused
 from workerpool.cli.options import Duration, Verb, with_settings
-from workerpool.cli.tables import shorten
 from workerpool.config import Settings
+from workerpool.core.wording import shorten
 
 EXIT_NOT_RUNNABLE, EXIT_NOT_FOUND = 126, 127
 

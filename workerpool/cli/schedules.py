@@ -13,8 +13,9 @@ import click
 from workerpool.cli.enqueue import read_payload
 from workerpool.cli.errors import EXIT_REFUSED, Refused, no_such
 from workerpool.cli.options import session, with_json, with_settings
-from workerpool.cli.tables import printable, safe, write_facts, write_json, write_table
+from workerpool.cli.tables import write_facts, write_json, write_table
 from workerpool.config import Settings
+from workerpool.core.wording import printable, safe
 
 if TYPE_CHECKING:
     from workerpool.store.session import Row

@@ -19,9 +19,10 @@ import click
 
 from workerpool.cli.errors import EXIT_REFUSED, Refused
 from workerpool.cli.options import Duration, session, with_json, with_settings
-from workerpool.cli.tables import counted, write_json, write_table
+from workerpool.cli.tables import write_json, write_table
 from workerpool.config import Settings
 from workerpool.core.durations import format_duration
+from workerpool.core.wording import counted
 
 if TYPE_CHECKING:
     from workerpool.store.session import Session

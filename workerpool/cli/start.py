@@ -13,6 +13,7 @@ import sys
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any
 
 import click
@@ -21,7 +22,8 @@ import setproctitle
 from workerpool import config, logs
 from workerpool.cli.errors import EXIT_CONFIG, Refused
 from workerpool.cli.home import Home, hold
-from workerpool.core.briefs import KeeperBrief, PrepareBrief, WorkerBrief, as_message
+from workerpool.config.forms import Address
+from workerpool.core.briefs import ApiBrief, KeeperBrief, PrepareBrief, WorkerBrief, as_message
 from workerpool.core.plan import Stage
 from workerpool.link.board import SLOTS, Board
 from workerpool.manager.manager import Manager
@@ -119,7 +121,7 @@ def _reload(flags: Mapping[str, object], wiring: Wiring) -> PoolSpec | None:
 
 def pool_spec(settings: config.Settings, wiring: Wiring) -> PoolSpec:
     """Return the run that *settings* describe."""
-    services = [_prepare(settings, wiring), _keeper(settings, wiring)]
+    services = [_prepare(settings, wiring), _keeper(settings, wiring), *_api(settings)]
     if settings.database_url is None:
         server = embedded.Server(settings.home, settings.db_schema)
         services.insert(0, ChildSpec("postgres", Stage.POSTGRES, tuple(server.argv())))
@@ -189,6 +191,43 @@ def _keeper(settings: config.Settings, wiring: Wiring) -> ChildSpec:
     )
     return ChildSpec(
         "keeper", Stage.KEEPER, _python("workerpool.keeper"), lambda _: as_message(brief), descriptors=wiring.bells
+    )
+
+
+def _api(settings: config.Settings) -> list[ChildSpec]:
+    if settings.http is None:
+        return []
+    if missing := lacking():
+        log.warning("api.missing", packages=missing, hint="pip install 'workerpool[web]', or WORKERPOOL_HTTP=off")
+        return []
+    brief = api_brief(settings, settings.http)
+    return [ChildSpec("api", Stage.API, _python("workerpool.api"), lambda _: as_message(brief))]
+
+
+def lacking() -> list[str]:
+    """Return the packages of the extra `web` that are not installed."""
+    return [name for name in ("fastapi", "uvicorn", "jinja2", "psycopg_pool") if find_spec(name) is None]
+
+
+def api_brief(settings: config.Settings, address: Address) -> ApiBrief:
+    """Return what the process that shows is told."""
+    return ApiBrief(
+        url=_url(settings),
+        schema=settings.db_schema,
+        host=address.host,
+        port=address.port,
+        hosts=settings.http_hosts,
+        token=settings.api_token.get_secret_value() if settings.api_token else None,
+        webhook_secret=settings.webhook_secret.get_secret_value() if settings.webhook_secret else None,
+        sources=str(settings.sources) if settings.sources else None,
+        statsd=(settings.statsd.host, settings.statsd.port) if settings.statsd else None,
+        lease=settings.lease.total_seconds(),
+        heartbeat=settings.heartbeat.total_seconds(),
+        poll_interval=settings.poll_interval.total_seconds(),
+        pause_poll_interval=settings.pause_poll_interval.total_seconds(),
+        cancel_grace=settings.cancel_grace.total_seconds(),
+        home=str(settings.home),
+        **_log(settings),
     )
 
 

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 import click
 
 from workerpool.cli.options import on_terminal
-from workerpool.cli.tables import log_line, safe
+from workerpool.cli.tables import log_line
 from workerpool.core.revision import TERMINAL
+from workerpool.core.wording import safe
 
 if TYPE_CHECKING:
     from workerpool.store.session import Row, Session

@@ -20,11 +20,12 @@ from typing import Any, Literal
 
 import click
 
-from workerpool.cli import draining, holders
+from workerpool.api import holders
+from workerpool.cli import draining
 from workerpool.cli.errors import EXIT_NO_DATABASE, explain
 from workerpool.cli.options import session
-from workerpool.cli.tables import safe
 from workerpool.config import Settings
+from workerpool.core.wording import safe
 from workerpool.store import changing, failures, pausing
 from workerpool.store.connection import statement
 

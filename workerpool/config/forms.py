@@ -63,6 +63,13 @@ def _modules(text: str) -> tuple[str, ...]:
     return tuple(names)
 
 
+def _names(text: str) -> tuple[str, ...]:
+    names = tuple(name.strip().lower() for name in text.split(",") if name.strip())
+    if not all(re.fullmatch(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?", name) for name in names):
+        raise ValueError("no host names")
+    return names
+
+
 def _database_url(text: str) -> str:
     if not re.match(r"postgres(ql)?://|\s*\w+\s*=", text) or "\0" in text:
         raise ValueError("no address of a PostgreSQL")
@@ -128,6 +135,7 @@ AnyPath = Annotated[Path, _read(parse_path)]
 File = Annotated[Path, _read(_file)]
 Size = Annotated[int, _read(parse_size)]
 Modules = Annotated[tuple[str, ...], _read(_modules)]
+Names = Annotated[tuple[str, ...], _read(_names)]
 Command = Annotated[str, _read(_command)]
 DatabaseUrl = Annotated[SecretStr, _read(_database_url)]
 SchemaName = Annotated[str, _read(_schema)]

@@ -106,6 +106,9 @@ class Settings(BaseSettings):
     http: forms.HttpAddress = _setting(
         "127.0.0.1:3031", "where the API listens", f"{forms.ADDRESS_FORMS}, or off", seed="EDIT_AGENT_WEBHOOK_PORT"
     )
+    http_hosts: forms.Names = _setting(
+        "", "further names under which the API may be asked, as behind a proxy", "host names, comma separated"
+    )
     api_token: SecretStr | None = _setting(None, "bearer token of the API", "any text")
     webhook_secret: SecretStr | None = _setting(None, "signs webhooks", "any text")
     log_level: forms.Level = _setting("info", "the least important events to log", "debug, info, warning or error")

@@ -83,12 +83,40 @@ class PrepareBrief:
     log_file: str | None
 
 
-def as_message(brief: WorkerBrief | KeeperBrief | PrepareBrief) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class ApiBrief:
+    """What the process that shows is told; durations are seconds."""
+
+    url: str
+    schema: str
+    host: str
+    port: int
+    hosts: tuple[str, ...]
+    """Names, beside addresses and the machine's own, under which it may be asked."""
+    token: str | None
+    webhook_secret: str | None
+    sources: str | None
+    statsd: tuple[str, int] | None
+    lease: float
+    heartbeat: float
+    poll_interval: float
+    pause_poll_interval: float
+    cancel_grace: float
+    home: str
+    log_level: str
+    log_format: str
+    log_file: str | None
+
+
+Brief = WorkerBrief | KeeperBrief | PrepareBrief | ApiBrief
+
+
+def as_message(brief: Brief) -> dict[str, Any]:
     """Return *brief* as a JSON object."""
     return asdict(brief)
 
 
-BriefT = TypeVar("BriefT", WorkerBrief, KeeperBrief, PrepareBrief)
+BriefT = TypeVar("BriefT", WorkerBrief, KeeperBrief, PrepareBrief, ApiBrief)
 
 
 def from_message(kind: type[BriefT], message: dict[str, Any]) -> BriefT:

@@ -19,8 +19,13 @@ class Stage(IntEnum):
     POSTGRES = 0
     PREPARE = 1
     KEEPER = 2
-    WORKER = 3
-    CHECK = 4
+    API = 3
+    """Shows; nothing that is performed needs it.
+
+    It is started when the workers are up, so that it takes nothing from them.
+    """
+    WORKER = 4
+    CHECK = 5
     """Tries a new configuration before anything is replaced; nobody waits for it."""
 
 
@@ -127,7 +132,7 @@ def end_of_grace(pool: Pool) -> float:
 
 def _keep_going(pool: Pool, now: float) -> Iterator[Action]:
     for child in pool.children:
-        if child.state == "waiting" and child.wanted and now >= child.start_at and _may_start(pool, child):
+        if child.state == "waiting" and child.wanted and now >= child.start_at and _may_start(pool, child, now):
             yield Start(child.name)
         elif child.alive and not child.killed:
             why = _overdue(pool, child, now)
@@ -152,10 +157,18 @@ def _overdue(pool: Pool, child: Child, now: float) -> Why | None:
     return "stopped" if patience is not None and child.stopped_for >= patience else None
 
 
-def _may_start(pool: Pool, child: Child) -> bool:
+def _may_start(pool: Pool, child: Child, now: float) -> bool:
     if child.stage <= Stage.PREPARE:
         return all(other.alive for other in pool.children if other.stage < child.stage)
+    if child.stage == Stage.API and any(
+        _comes_up(other, now) for other in pool.children if other.stage == Stage.WORKER
+    ):
+        return False
     return all(other.state == "finished" for other in pool.children if other.stage == Stage.PREPARE)
+
+
+def _comes_up(child: Child, now: float) -> bool:
+    return child.state == "starting" or (child.state == "waiting" and child.wanted and now >= child.start_at)
 
 
 def _stop(pool: Pool, now: float) -> Iterator[Action]:

@@ -81,6 +81,13 @@ EVENTS: Final[dict[str, str]] = {
     "worker.dirtied": "a handler changed the state of its process; the worker is recycled",
     "handlers.loaded": "handler modules were imported",
     "handlers.failed": "a handler module cannot be loaded: its traceback",
+    # the API
+    "api.listening": "the API answers at an address",
+    "api.unbound": "the API's address cannot be had; it is tried again, and the pool works without",
+    "api.missing": "packages of the API are not installed: it is off",
+    "api.stopped": "the API answers no more",
+    "request.answered": "a request was answered",
+    "request.failed": "a request failed unexpectedly: its traceback",
     # revisions
     "revision.claimed": "an attempt began to be ours",
     "revision.started": "the handler was called",

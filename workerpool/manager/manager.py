@@ -227,7 +227,7 @@ class Manager:
             slot.state = "finished"
         elif slot.state == "gave_up":
             log.error("slot.gave_up", child=slot.name, restarts=slot.restart_count)
-            if not slot.is_worker or all(each.state == "gave_up" for each in self._crew.workers()):
+            if slot.is_needed or all(each.state == "gave_up" for each in self._crew.workers()):
                 self.stop(code=slot.code_of_giving_up(status))
         elif not slot.wanted:
             del self.slots[slot.name]

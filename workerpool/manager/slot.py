@@ -92,6 +92,13 @@ class Slot:
         """Tell whether revisions are performed here."""
         return self.spec.stage == Stage.WORKER
 
+    @property
+    def is_needed(self) -> bool:
+        """Tell whether nothing is performed without it: without the API everything is, and workers stand in for
+        each other.
+        """
+        return not self.is_worker and self.spec.stage != Stage.API
+
     def facts(self, board: Board, now: float) -> Child:
         """Return what a plan needs to know of this place."""
         deadline = cancelled_at = beyond = None

@@ -47,16 +47,21 @@ def statement(name: str, schema: str) -> psql.SQL:
     return psql.SQL(text.replace("{schema}", name_there))
 
 
-def connect(url: str, *, role: str, autocommit: bool = True) -> psycopg.Connection[TupleRow]:
-    """Open a connection to the writable server of *url* for *role*, which pg_stat_activity shows.
-
-    Raises psycopg.OperationalError where no writable server answers within five seconds.
-    """
+def parameters(url: str, role: str) -> dict[str, Any]:
+    """Return what to connect with to the writable server of *url* for *role*, which pg_stat_activity shows."""
     given = psycopg.conninfo.conninfo_to_dict(url)
     options: dict[str, Any] = {key: value for key, value in LIVELY.items() if key not in given}
     options.setdefault("target_session_attrs", given.pop("target_session_attrs", None) or "read-write")
     name = f"workerpool:{socket.gethostname()}:{os.getpid()}:{role}"[:63]
-    connection = psycopg.connect(**{**given, **options, "application_name": name}, autocommit=True)
+    return {**given, **options, "application_name": name}
+
+
+def connect(url: str, *, role: str, autocommit: bool = True) -> psycopg.Connection[TupleRow]:
+    """Open a connection to the writable server of *url* for *role*.
+
+    Raises psycopg.OperationalError where no writable server answers within five seconds.
+    """
+    connection = psycopg.connect(**parameters(url, role), autocommit=True)
     connection.execute(PATIENCE)
     if not autocommit:
         connection.autocommit = False

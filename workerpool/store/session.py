@@ -45,6 +45,13 @@ class Session:
         self.schema = schema
         self.connection: psycopg.Connection[TupleRow] = connect(url, role=role)
 
+    @classmethod
+    def over(cls, connection: psycopg.Connection[TupleRow], schema: str) -> Session:
+        """Return a session on a connection that is somebody else's to close."""
+        session = cls.__new__(cls)
+        session.schema, session.connection = schema, connection
+        return session
+
     def __enter__(self) -> Session:
         return self
 

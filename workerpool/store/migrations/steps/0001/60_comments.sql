@@ -278,3 +278,25 @@ COMMENT ON FUNCTION {schema}.activate_token IS 'A work token, unless the pool is
 COMMENT ON FUNCTION {schema}.renew_tokens IS 'Lengthens the leases of work tokens that still count.';
 COMMENT ON FUNCTION {schema}.release_token IS 'Gives a work token back.';
 COMMENT ON FUNCTION {schema}.sweep_tokens IS 'Deletes work tokens whose lease is over.';
+
+COMMENT ON TABLE {schema}.api_tokens IS
+'Who may use the HTTP API, beside WORKERPOOL_API_TOKEN: `workerpool tokens` adds and revokes them. The secret itself is kept nowhere.';
+COMMENT ON COLUMN {schema}.api_tokens.digest IS 'SHA-256 of the token.';
+COMMENT ON COLUMN {schema}.api_tokens.name IS 'Under which its actions are recorded; of a worker its host.';
+COMMENT ON COLUMN {schema}.api_tokens.role IS 'viewer (reads), operator (everything), worker (claims over HTTP), source (enqueues by webhook).';
+COMMENT ON COLUMN {schema}.api_tokens.scopes IS 'Of a worker: the handlers it may claim. Of a source: its name. Null: any.';
+COMMENT ON COLUMN {schema}.api_tokens.created_at IS 'When it was added.';
+COMMENT ON COLUMN {schema}.api_tokens.created_by IS 'Who added it.';
+COMMENT ON COLUMN {schema}.api_tokens.expires_at IS 'It lets nobody in after this. Null: for ever.';
+COMMENT ON COLUMN {schema}.api_tokens.used_at IS 'When it was last used, to the minute.';
+COMMENT ON COLUMN {schema}.api_tokens.revoked_at IS 'It lets nobody in since then.';
+COMMENT ON TABLE {schema}.receipts IS
+'Requests that count once however often they arrive: Idempotency-Key, claims and outcomes over HTTP. Kept for two days.';
+COMMENT ON COLUMN {schema}.receipts.holder IS 'Whose request it was.';
+COMMENT ON COLUMN {schema}.receipts.purpose IS 'enqueue, claim or settle.';
+COMMENT ON COLUMN {schema}.receipts.key IS 'The request''s own name for itself.';
+COMMENT ON COLUMN {schema}.receipts.digest IS 'SHA-256 of what it asked.';
+COMMENT ON COLUMN {schema}.receipts.revision_ids IS 'The revisions that came of it.';
+COMMENT ON COLUMN {schema}.receipts.created_at IS 'When it arrived first.';
+COMMENT ON FUNCTION {schema}.remote_claim IS 'Claim one revision for a worker that speaks HTTP, once for each request.';
+COMMENT ON FUNCTION {schema}.remote_seen IS 'A worker that speaks HTTP says that it lives, and is told what is paused.';

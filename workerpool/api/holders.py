@@ -17,7 +17,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from workerpool.cli.tables import length, printable, safe
+from workerpool.core.wording import length, printable, safe
 from workerpool.link.tether import marked
 
 #: What a command under `safely` finds in its environment: the mark of the pause that is held for it.

@@ -11,8 +11,8 @@ import shlex
 from dataclasses import dataclass
 from typing import Any
 
-from workerpool.cli.holders import lifting, sentence
-from workerpool.cli.tables import length, safe, shorten
+from workerpool.api.holders import lifting, sentence
+from workerpool.core.wording import length, safe, shorten
 
 Facts = dict[str, Any]
 

@@ -10,12 +10,12 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from workerpool.cli.options import INSTANTS, parse_instant
+from workerpool.config.instants import INSTANTS, parse_instant
 from workerpool.core.durations import ALLOWED, BadDuration, parse_duration
 from workerpool.store.enqueueing import NewRevision, Problem, problems
 
@@ -61,9 +61,18 @@ def read(text: str, form: str) -> tuple[list[Entry], list[Complaint]]:
 
     Raises NotReadable where the text as a whole is not of that form.
     """
+    return _entries(_objects(text.removeprefix("\ufeff"), form))
+
+
+def take(found: Sequence[object]) -> tuple[list[Entry], list[Complaint]]:
+    """Return the entries that the values of a JSON array ask for, and every complaint."""
+    return _entries((f"entry {number}", _checked(each)) for number, each in enumerate(found, start=1))
+
+
+def _entries(objects: Iterable[tuple[str, dict[str, Any] | str]]) -> tuple[list[Entry], list[Complaint]]:
     entries: list[Entry] = []
     complaints: list[Complaint] = []
-    for where, found in _objects(text.removeprefix("\ufeff"), form):
+    for where, found in objects:
         if isinstance(found, str):
             complaints.append(Complaint(where, found))
             continue

@@ -1,0 +1,59 @@
+"""What the whole room stands on: settings, connections, and what is known of the pool at this moment.
+
+Owns: their life. Invariant: a face is made once per process, and closed when the last answer has gone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from workerpool.api.watch import Watch
+from workerpool.core.briefs import ApiBrief
+from workerpool.store.session import Session
+from workerpool.store.sessions import Sessions
+
+if TYPE_CHECKING:
+    from workerpool.api.webhooks.sources import Source
+
+#: Connections that answer requests; the queue's own work is done over others.
+CONNECTIONS = 6
+
+
+@dataclass(slots=True)
+class Face:
+    """Made from a brief; every part of the room gets it."""
+
+    brief: ApiBrief
+    sessions: Sessions = field(init=False)
+    watch: Watch = field(init=False)
+    sources: Mapping[str, Source] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Prepare, without connecting to anything."""
+        self.sessions = Sessions(self.brief.url, self.brief.schema, "api", CONNECTIONS)
+        self.watch = Watch(self.sessions, self.lease)
+
+    def open(self) -> None:
+        """Begin."""
+        self.sessions.open()
+        self.watch.start()
+
+    def close(self) -> None:
+        """End every stream, and every connection."""
+        self.watch.stop()
+        self.sessions.close()
+
+    @contextmanager
+    def session(self) -> Iterator[Session]:
+        """Lend a session. Raises NoSession."""
+        with self.sessions.lend() as session:
+            yield session
+
+    @property
+    def lease(self) -> timedelta:
+        """How long a claim holds, and after how long a worker that was not seen counts as silent."""
+        return timedelta(seconds=self.brief.lease)

@@ -1,0 +1,47 @@
+"""The application: every path, behind the gate."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+
+from fastapi import FastAPI
+
+from workerpool.api.face import Face
+from workerpool.api.http import events, health, items, jobs, problems, revisions, system
+from workerpool.api.http.gate import Gate
+from workerpool.api.http.guard import Guard
+
+ABOUT = """
+Ordered changes to items, performed by worker processes that may crash. Names are in camelCase; snake_case is
+understood. Every error is a
+problem document (RFC 9457).
+"""
+
+
+def application(face: Face) -> FastAPI:
+    """Return the application that stands on *face*, which it opens and closes."""
+
+    @asynccontextmanager
+    async def life(_app: FastAPI) -> AsyncIterator[None]:
+        face.open()
+        yield
+        face.close()
+
+    app = FastAPI(
+        title="workerpool",
+        version=version("workerpool"),
+        description=ABOUT,
+        license_info={"name": "MIT"},
+        docs_url=None,
+        redoc_url=None,
+        lifespan=life,
+    )
+    app.state.face, guard = face, Guard(face)
+    app.state.guard = guard
+    problems.add_handlers(app)
+    for room in (revisions, items, jobs, system, events, health):
+        app.include_router(room.router)
+    app.add_middleware(Gate, face=face, guard=guard)
+    return app

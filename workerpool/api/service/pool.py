@@ -1,0 +1,122 @@
+"""What one asks of the pool: its workers, its queue, its pause, what operators did.
+
+Does not own: the pause (``store.pausing``). Invariant: a change that names a version is made on that version or not at
+all.
+"""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from workerpool.api import holders
+from workerpool.api.service.refusals import NotInThisState, NotValid, VersionChanged
+from workerpool.store import pausing
+from workerpool.store.pausing import Mode, Safety
+from workerpool.store.session import Row, Session
+
+
+@dataclass(frozen=True, slots=True)
+class PauseState:
+    """The pause as one moment showed it: its state, who asked for it, its figures, and what was done lately."""
+
+    state: Row
+    asked: list[Row]
+    metrics: Row
+    events: list[Row]
+
+
+def pause_state(session: Session, how_many_events: int = 10) -> PauseState:
+    """Return the pause."""
+    with session.snapshot():
+        return PauseState(
+            system(session),
+            [each | {"fate": holders.fate(each["holder"])} for each in pausing.pauses(session)],
+            pausing.metrics(session),
+            session.rows("events", control="pool", after=None, how_many=how_many_events),
+        )
+
+
+def system(session: Session) -> Row:
+    """Return what every answer to a worker says of the pause: paused, mode, reason, version, when it changed."""
+    row = session.row("system")
+    assert row is not None, "system answers one row"
+    return row
+
+
+def pause(
+    session: Session,
+    mode: Mode,
+    why: str,
+    who: str,
+    *,
+    scope: str = "all",
+    until: datetime | None = None,
+    version: int | None = None,
+    holder: str | None = None,
+) -> int:
+    """Pause, and return the version in force; *version*: only if it is still that. Raises VersionChanged, NotValid."""
+    try:
+        with session.transaction() if version is not None else nullcontext():
+            _only_at(session, version)
+            return pausing.pause(session, mode, why, who, scope=scope, until=until, holder=holder)
+    except pausing.BadPause as error:
+        raise NotValid(str(error), field=error.field) from None
+
+
+def resume(
+    session: Session,
+    why: str,
+    who: str,
+    *,
+    scope: str | None = None,
+    version: int | None = None,
+    holder: str | None = None,
+    everybody: bool = False,
+) -> int:
+    """Take away the pauses of *who*, of *holder*, or of *everybody*; return how many there were.
+
+    *version*: only if it is still that. Raises VersionChanged, NotInThisState (others' pauses are in force).
+    """
+    with session.transaction() if version is not None else nullcontext():
+        _only_at(session, version)
+        lifted = pausing.resume(session, who, why, holder=None if everybody else holder or who, scope=scope)
+    left = pausing.pauses(session)
+    if not lifted and left:
+        told = "; ".join(holders.sentence(each) for each in left)
+        raise NotInThisState(f"there is no such pause; in force: {told}", holders=[each["holder"] for each in left])
+    return lifted
+
+
+def _only_at(session: Session, version: int | None) -> None:
+    if version is not None:
+        session.rows("take_pause")
+        found = system(session)["version"]  # in a new statement: newer than the lock
+        if found != version:
+            raise VersionChanged(version, found)
+
+
+def safe_state(session: Session, scope: str = "all") -> Safety:
+    """Return whether it is safe, and what keeps it from being so."""
+    return pausing.look(session).within(scope)
+
+
+def workers(session: Session, silence: timedelta, *, gone: bool = False) -> list[Row]:
+    """Return the worker processes of every host; one that was not seen for *silence* is silent."""
+    return session.rows("worker_list", silence=silence, gone=gone)
+
+
+def queue(session: Session) -> list[Row]:
+    """Return how many revisions there are by status and handler, and the oldest of each."""
+    return session.rows("queue_counts")
+
+
+def events(session: Session, control: str | None, after: int | None, how_many: int) -> list[Row]:
+    """Return what operators did: after the event *after*, else the latest."""
+    return session.rows("events", control=control, after=after, how_many=how_many)
+
+
+def wake(session: Session) -> None:
+    """Wake idle workers: whatever waits for them is looked at now."""
+    session.rows("wake", channel=session.schema)

@@ -1,0 +1,76 @@
+"""A few connections that the threads of a program share, each lent for a moment.
+
+Owns: how many there are, and that one which broke is replaced. Does not own: what is asked over them (``session``).
+Invariant: a session that is lent answered just before; nobody waits for one longer than PATIENCE.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+
+from psycopg import Connection
+from psycopg.rows import TupleRow
+from psycopg_pool import ConnectionPool, PoolTimeout
+
+from workerpool.store.connection import PATIENCE as MANNERS
+from workerpool.store.connection import parameters
+from workerpool.store.session import Session
+
+#: How long somebody waits for a connection: while the database is away, or all of them are lent.
+PATIENCE = timedelta(seconds=5)
+#: One that nobody has needed for so long is closed.
+IDLE = timedelta(minutes=5)
+
+
+class NoSession(Exception):
+    """No connection in time: the database is away, or everybody else is using them."""
+
+    def __init__(self) -> None:
+        super().__init__(f"no connection to the database within {PATIENCE.total_seconds():g} s")
+
+
+class Sessions:
+    """At most *most* connections to one database and schema, made when they are first wanted."""
+
+    def __init__(self, url: str, schema: str, role: str, most: int) -> None:
+        self._schema = schema
+        self._pool: ConnectionPool[Connection[TupleRow]] = ConnectionPool(
+            "",
+            kwargs={**parameters(url, role), "autocommit": True},
+            min_size=0,
+            max_size=most,
+            open=False,
+            timeout=PATIENCE.total_seconds(),
+            max_idle=IDLE.total_seconds(),
+            # (a server that restarts is back sooner than the usual waits would try again)
+            reconnect_timeout=PATIENCE.total_seconds(),
+            configure=_teach,
+            check=ConnectionPool.check_connection,
+            name=role,
+        )
+
+    def open(self) -> None:
+        """Begin; nothing is connected yet."""
+        self._pool.open(wait=False)
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._pool.close(timeout=1.0)
+
+    @contextmanager
+    def lend(self) -> Iterator[Session]:
+        """Lend a session. Raises NoSession."""
+        try:
+            connection = self._pool.getconn()
+        except PoolTimeout:
+            raise NoSession from None
+        try:
+            yield Session.over(connection, self._schema)
+        finally:
+            self._pool.putconn(connection)
+
+
+def _teach(connection: Connection[TupleRow]) -> None:
+    connection.execute(MANNERS)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from workerpool.bench import company, cost, entrance, floor, guard, response, rest, soak, telling, throughput
+from workerpool.bench import company, cost, crowd, entrance, floor, guard, response, rest, soak, telling, throughput
 from workerpool.bench.course import Course
 from workerpool.bench.ground import Ground
 from workerpool.bench.sizes import Sizes
@@ -79,11 +79,14 @@ WORKLOADS: dict[str, Workload] = {
     ),
 }
 WORKLOADS |= {
+    "CROWD": Workload(
+        "handlers of 5 ms beside 200 idle event streams and a flood of webhooks: the ratio of rates", crowd.crowd
+    ),
     "COST": Workload("where the time and the WAL of a turn go, part by part", cost.cost, verified=False),
     "SOAK": Workload("half of the full load{capped} for {soak_minutes:g} minutes, with retention on", soak.soak),
 }
 #: Performed only where they are named.
-ON_DEMAND = ("COST", "SOAK")
+ON_DEMAND = ("COST", "CROWD", "SOAK")
 #: Workloads in which `--kill` kills workers.
 KILLED = ("W1", "W2", "W3")
 

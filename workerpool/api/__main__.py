@@ -31,7 +31,7 @@ def main() -> int:
     if message is None:
         return 0
     brief = from_message(ApiBrief, message)
-    secrets = [each for each in (brief.token, brief.webhook_secret) if each]
+    secrets = [each for each in (brief.token, brief.webhook_secret, *brief.source_secrets.values()) if each]
     file = Path(brief.log_file) if brief.log_file else None
     logs.configure(brief.log_level, brief.log_format, file=file, secrets=secrets)  # type: ignore[arg-type]
     setproctitle.setproctitle("workerpool: api")

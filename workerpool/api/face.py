@@ -9,15 +9,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from workerpool.api.watch import Watch
+from workerpool.api.webhooks.sources import Source, load
 from workerpool.core.briefs import ApiBrief
 from workerpool.store.session import Session
 from workerpool.store.sessions import Sessions
-
-if TYPE_CHECKING:
-    from workerpool.api.webhooks.sources import Source
 
 #: Connections that answer requests; the queue's own work is done over others.
 CONNECTIONS = 6
@@ -30,12 +28,14 @@ class Face:
     brief: ApiBrief
     sessions: Sessions = field(init=False)
     watch: Watch = field(init=False)
-    sources: Mapping[str, Source] = field(default_factory=dict)
+    sources: Mapping[str, Source] = field(init=False)
 
     def __post_init__(self) -> None:
         """Prepare, without connecting to anything."""
         self.sessions = Sessions(self.brief.url, self.brief.schema, "api", CONNECTIONS)
         self.watch = Watch(self.sessions, self.lease)
+        brief = self.brief
+        self.sources = load(Path(brief.sources), brief.source_secrets) if brief.sources else {}
 
     def open(self) -> None:
         """Begin."""

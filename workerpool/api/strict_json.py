@@ -1,25 +1,99 @@
-"""JSON as it is written in RFC 8259, without the licence that Python's reader takes.
+"""JSON as RFC 8259 has it, without the licence that Python's reader takes, and no more than the database can hold.
 
-Invariant: a value that was read can be written into the database.
+Owns: what a body may hold. Invariant: a value that was read can be stored as it is, and written again without a loss.
 """
 
 from __future__ import annotations
 
 import json
+import math
+import re
 from typing import Any
+
+#: How deep arrays and objects may stand in each other: far above what people write, far below what a reader's stack
+#: takes.
+DEEPEST = 100
+#: Digits of a whole number: more cost time that grows with their square.
+MOST_DIGITS = 1000
+_LONG_NUMBER = re.compile(rb"[0-9]{%d}" % (MOST_DIGITS + 1))
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_BRACKETS = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[{]|[\]}]', re.DOTALL)
 
 
 class BadJson(ValueError):
-    """A body that is no JSON, or JSON that is not taken."""
+    """A body that is no JSON, or JSON that is not taken; the sentence says which and where."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"the body is not the JSON that is taken here: {why}")
 
 
 def read(body: bytes) -> Any:
     """Return the value of *body*. Raises BadJson."""
+    _check_depth(body)
+    if _LONG_NUMBER.search(body) and _LONG_NUMBER.search(_BRACKETS.sub(b"", body)):
+        raise BadJson(f"a number has more than {MOST_DIGITS} digits")
     try:
-        return json.loads(body.decode("utf-8"), parse_constant=_refuse)
-    except (ValueError, RecursionError) as error:
-        raise BadJson(f"the body is no JSON: {error}") from None
+        text = body.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise BadJson(f"it is not UTF-8 (byte {error.start})") from None
+    if text.startswith("\ufeff"):
+        raise BadJson("it begins with a byte order mark")
+    try:
+        value = json.loads(text, parse_constant=_refuse, parse_float=_finite, object_pairs_hook=_once)
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise BadJson(str(error)) from None
+    if "\\u" in text:
+        _check_texts(value)
+    elif "\0" in text:
+        raise BadJson("a text holds NUL, which the database cannot")
+    return value
+
+
+def _check_depth(body: bytes) -> None:
+    if body.count(b"[") + body.count(b"{") <= DEEPEST:
+        return
+    depth = 0
+    for found in _BRACKETS.finditer(body):
+        first = found[0][:1]
+        if first in b"[{":
+            depth += 1
+            if depth > DEEPEST:
+                raise BadJson(f"arrays and objects stand more than {DEEPEST} deep in each other")
+        elif first in b"]}":
+            depth -= 1
 
 
 def _refuse(name: str) -> None:
-    raise ValueError(f"{name} is no JSON number")
+    raise BadJson(f"{name} is no number")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if math.isinf(value):
+        raise BadJson(f"{text[:20]} is beyond what a number can be")
+    return value
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        double = next(name for name in names if names.count(name) > 1)
+        raise BadJson(f"{double[:60]!r} stands twice in one object")
+    return found
+
+
+def _check_texts(value: object) -> None:
+    """Raise BadJson for a text that UTF-8 cannot write, or that the database cannot hold."""
+    waiting = [value]
+    while waiting:
+        match waiting.pop():
+            case str(text):
+                if "\0" in text:
+                    raise BadJson("a text holds NUL, which the database cannot")
+                if _SURROGATE.search(text):
+                    raise BadJson("a text holds half of a surrogate pair")
+            case dict(members):
+                waiting += [*members.keys(), *members.values()]
+            case list(members):
+                waiting += members

@@ -121,12 +121,13 @@ def _reload(flags: Mapping[str, object], wiring: Wiring) -> PoolSpec | None:
 
 def pool_spec(settings: config.Settings, wiring: Wiring) -> PoolSpec:
     """Return the run that *settings* describe."""
-    services = [_prepare(settings, wiring), _keeper(settings, wiring), *_api(settings)]
+    api = _api(settings)
+    services = [_prepare(settings, wiring), _keeper(settings, wiring), *api]
     if settings.database_url is None:
         server = embedded.Server(settings.home, settings.db_schema)
         services.insert(0, ChildSpec("postgres", Stage.POSTGRES, tuple(server.argv())))
     hidden = {"WORKERPOOL_DATABASE_URL", "WORKERPOOL_API_TOKEN", "WORKERPOOL_WEBHOOK_SECRET"}
-    hidden |= {"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"}
+    hidden |= {"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", *(source_secrets(settings) if api else ())}
     return PoolSpec(
         services=tuple(services),
         worker=lambda number: _worker(settings, wiring, number),
@@ -220,6 +221,7 @@ def api_brief(settings: config.Settings, address: Address) -> ApiBrief:
         token=settings.api_token.get_secret_value() if settings.api_token else None,
         webhook_secret=settings.webhook_secret.get_secret_value() if settings.webhook_secret else None,
         sources=str(settings.sources) if settings.sources else None,
+        source_secrets=source_secrets(settings),
         statsd=(settings.statsd.host, settings.statsd.port) if settings.statsd else None,
         lease=settings.lease.total_seconds(),
         heartbeat=settings.heartbeat.total_seconds(),
@@ -229,6 +231,25 @@ def api_brief(settings: config.Settings, address: Address) -> ApiBrief:
         home=str(settings.home),
         **_log(settings),
     )
+
+
+def source_secrets(settings: config.Settings) -> dict[str, str]:
+    """Return the secrets of webhook sources. The file is read whole, so that a bad one is refused here.
+
+    Raises Refused.
+    """
+    if settings.sources is None:
+        return {}
+    from workerpool.api.webhooks import sources
+
+    known = dict(os.environ)
+    if settings.webhook_secret is not None:
+        known["WORKERPOOL_WEBHOOK_SECRET"] = settings.webhook_secret.get_secret_value()
+    try:
+        sources.load(settings.sources, known)
+    except sources.BadSource as error:
+        raise Refused(str(error), EXIT_CONFIG) from None
+    return {name: known[name] for name in sources.secret_names(settings.sources) if name in known}
 
 
 def _worker(settings: config.Settings, wiring: Wiring, number: int) -> ChildSpec:

@@ -96,6 +96,8 @@ class ApiBrief:
     token: str | None
     webhook_secret: str | None
     sources: str | None
+    source_secrets: dict[str, str]
+    """What the variables hold that the file of sources names."""
     statsd: tuple[str, int] | None
     lease: float
     heartbeat: float

@@ -9,7 +9,7 @@ from importlib.metadata import version
 from fastapi import FastAPI
 
 from workerpool.api.face import Face
-from workerpool.api.http import events, health, items, jobs, problems, revisions, system
+from workerpool.api.http import events, health, hooks, items, jobs, problems, revisions, system
 from workerpool.api.http.gate import Gate
 from workerpool.api.http.guard import Guard
 
@@ -41,7 +41,7 @@ def application(face: Face) -> FastAPI:
     app.state.face, guard = face, Guard(face)
     app.state.guard = guard
     problems.add_handlers(app)
-    for room in (revisions, items, jobs, system, events, health):
+    for room in (revisions, items, jobs, system, hooks, events, health):
         app.include_router(room.router)
     app.add_middleware(Gate, face=face, guard=guard)
     return app

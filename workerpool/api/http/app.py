@@ -8,6 +8,8 @@ from importlib.metadata import version
 
 from fastapi import FastAPI
 
+from workerpool.api.dashboard import acts, pages
+from workerpool.api.dashboard.view import HERE, Static
 from workerpool.api.face import Face
 from workerpool.api.http import events, health, hooks, items, jobs, problems, revisions, system
 from workerpool.api.http.gate import Gate
@@ -41,7 +43,8 @@ def application(face: Face) -> FastAPI:
     app.state.face, guard = face, Guard(face)
     app.state.guard = guard
     problems.add_handlers(app)
-    for room in (revisions, items, jobs, system, hooks, events, health):
+    app.mount("/static", Static(directory=HERE / "static"), name="static")
+    for room in (pages, acts, revisions, items, jobs, system, hooks, events, health):
         app.include_router(room.router)
     app.add_middleware(Gate, face=face, guard=guard)
     return app

@@ -83,17 +83,23 @@ class Gate:
             seconds=round(time.monotonic() - began, 4),
         )
 
+    @staticmethod
+    def mistake(request: Request) -> None:
+        """Note that somebody said something wrong about who they are."""
+        gate: Gate = request.scope["workerpool.gate"]
+        gate.mistakes.take(_address(request.scope))
+
     async def _refusal(self, scope: Scope) -> Response | None:
         """Return why a request is refused, having noted who asks; None: it is not."""
         headers, path = Headers(scope=scope), scope["path"]
-        scope["workerpool.subject"] = None
+        scope["workerpool.subject"], scope["workerpool.gate"] = None, self
         if not self._is_ours(headers.get("host", "")):
             return problem(
                 403, "this server does not answer to that name; WORKERPOOL_HTTP_HOSTS lists those it does", "host"
             )
         if path in HEALTH:
             return None
-        address = scope["client"][0] if scope.get("client") else "local"
+        address = _address(scope)
         says_who = "authorization" in headers or path == "/login"
         if says_who and (wait := self.mistakes.wait(address)):
             return _slower(wait)
@@ -135,6 +141,10 @@ class Gate:
         except ValueError:
             return name in self._names
         return True
+
+
+def _address(scope: Scope) -> str:
+    return str(scope["client"][0]) if scope.get("client") else "local"
 
 
 def is_from_here(headers: Headers, subject: Subject | None) -> bool:

@@ -32,10 +32,22 @@ def pause_state(session: Session, how_many_events: int = 10) -> PauseState:
     with session.snapshot():
         return PauseState(
             system(session),
-            [each | {"fate": holders.fate(each["holder"])} for each in pausing.pauses(session)],
+            pauses(session),
             pausing.metrics(session),
             session.rows("events", control="pool", after=None, how_many=how_many_events),
         )
+
+
+def pauses(session: Session) -> list[Row]:
+    """Return who asked for which pauses, each with the fate of its holder."""
+    return [each | {"fate": holders.fate(each["holder"])} for each in pausing.pauses(session)]
+
+
+def look(session: Session, silence: timedelta) -> Row:
+    """Return what people watch, in one look whose cost does not grow with the queue: see `watch.sql`."""
+    row = session.row("watch", silence=silence)
+    assert row is not None, "watch answers one row"
+    return row
 
 
 def system(session: Session) -> Row:

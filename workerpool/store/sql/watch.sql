@@ -22,7 +22,8 @@ SELECT
                 'cancelling', r.cancel_requested_at IS NOT NULL) ORDER BY r.started_at, r.id), '[]')
      FROM (SELECT * FROM {schema}.revisions p WHERE p.status = 'processing' ORDER BY p.item_key LIMIT 200) r) AS running,
     (SELECT coalesce(max(e.id), 0) FROM {schema}.control_events e) AS events,
-    -- (what has ended and what was added, told apart by numbers that rise)
+    -- (a sign of what ended and what was added: what workers counted, and the latest revisions with their statuses)
     jsonb_build_array((SELECT coalesce(sum(w.processed_count), 0) FROM {schema}.workers w),
-                      (SELECT coalesce(max(r.id), 0) FROM {schema}.revisions r)) AS ended,
+                      (SELECT md5(string_agg(r.id || r.status, ' ' ORDER BY r.id))
+                       FROM (SELECT l.id, l.status::text FROM {schema}.revisions l ORDER BY l.id DESC LIMIT 50) r)) AS ended,
     (SELECT coalesce(sum(w.processed_count), 0) FROM {schema}.workers w) AS counted

@@ -67,6 +67,18 @@ document.body.addEventListener("htmx:afterRequest", (event) => {
   if (event.detail.successful && event.detail.elt.matches("form[action='/ui/pause']")) event.detail.elt.reset();
 });
 
+// -- what somebody opened or closed stays so when its part is renewed ----------------------------------------------
+
+const opened = new Map();
+document.body.addEventListener("toggle", (event) => {
+  if (event.target.dataset.keep) opened.set(event.target.dataset.keep, event.target.open);
+}, true);
+document.body.addEventListener("htmx:afterSwap", (event) => {
+  event.detail.target.querySelectorAll("details[data-keep]").forEach((part) => {
+    if (opened.has(part.dataset.keep)) part.open = opened.get(part.dataset.keep);
+  });
+});
+
 // -- the log stays at its end while one looks at its end -----------------------------------------------------------
 
 const log = document.getElementById("log");

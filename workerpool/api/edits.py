@@ -12,7 +12,7 @@ import io
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from workerpool.config.instants import INSTANTS, parse_instant
@@ -24,6 +24,8 @@ ITEM_FIELDS = ("item_key", "app_slug")
 #: Fields that are columns; everything else is payload.
 COLUMNS = ("handler", "priority", "run_at", "dedupe_key", "max_attempts", "timeout_seconds", "metadata")
 ORIGINAL = "html_content"
+#: As the limit of WORKERPOOL_TIMEOUT.
+LONGEST = timedelta(days=365)
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,10 +168,10 @@ def _entry(where: str, found: dict[str, Any]) -> tuple[Entry | None, list[str]]:
     items = {name: rest.pop(name) for name in ITEM_FIELDS if rest.get(name) is not None}
     if not items:
         return None, ["it names no item; allowed: item_key or app_slug, a text of 1 to 512 characters"]
-    if len(set(map(str, items.values()))) > 1:
+    if any(value != next(iter(items.values())) for value in items.values()):
         return None, [f"item_key is {items['item_key']!r} and app_slug is {items['app_slug']!r}; allowed: one of them"]
     item, named = next(iter(items.values())), next(iter(items))
-    columns = {name: value for name in COLUMNS if (value := rest.pop(name, None)) is not None}
+    columns = {name: _whole(value) for name in COLUMNS if (value := rest.pop(name, None)) is not None}
     wrong: list[str] = []
     payload = _payload(rest, wrong)
     new = NewRevision(
@@ -186,6 +188,11 @@ def _entry(where: str, found: dict[str, Any]) -> tuple[Entry | None, list[str]]:
     wrong += [str(Problem(named, p.value, p.allowed) if p.field == "item" else p) for p in problems(new)]
     html = rest.get(ORIGINAL)
     return Entry(where, new, html if isinstance(html, str) and html.strip() else None), wrong
+
+
+def _whole(value: Any) -> Any:
+    """Return a number that is whole as one: JSON knows no difference between 2 and 2.0."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _payload(rest: dict[str, Any], wrong: list[str]) -> dict[str, Any]:
@@ -207,8 +214,9 @@ def _run_at(value: object, wrong: list[str]) -> datetime | None:
     if value is None:
         return None
     try:
-        return parse_instant(value) if isinstance(value, str) else parse_instant(repr(value))
-    except ValueError:
+        found = parse_instant(value) if isinstance(value, str) else parse_instant(repr(value))
+        return found.astimezone(UTC)  # (the database knows fewer time zones)
+    except (ValueError, OverflowError):
         wrong.append(str(Problem("run_at", value, INSTANTS)))
         return None
 
@@ -220,8 +228,8 @@ def _timeout(value: object, wrong: list[str]) -> timedelta | None:
         length = parse_duration(str(value))
     except BadDuration:
         length = timedelta(0)
-    if not length:
-        wrong.append(str(Problem("timeout_seconds", value, f"more than 0, {ALLOWED}")))
+    if not timedelta(0) < length <= LONGEST:
+        wrong.append(str(Problem("timeout_seconds", value, f"more than 0 and at most 365 days, {ALLOWED}")))
         return None
     return length
 

@@ -106,7 +106,7 @@ def queue(request: Request, id: Id, face: Stands, who: Operator) -> Response:
     return _told(request, face, answer, f"/revisions/{id}")
 
 
-@router.post("/ui/items/{key:path}/halt")
+@router.post("/ui/items/{key}/halt")
 def halt(request: Request, key: Key, face: Stands, who: Operator, reason: Text = "") -> Response:
     """Start nothing of an item."""
     with face.session() as session:
@@ -115,7 +115,7 @@ def halt(request: Request, key: Key, face: Stands, who: Operator, reason: Text =
     return view.done(request, f"{safe(key)} is halted.", _page_of(key))
 
 
-@router.post("/ui/items/{key:path}/unhalt")
+@router.post("/ui/items/{key}/unhalt")
 def unhalt(request: Request, key: Key, face: Stands, who: Operator) -> Response:
     """Let an item go on."""
     with face.session() as session:
@@ -124,7 +124,7 @@ def unhalt(request: Request, key: Key, face: Stands, who: Operator) -> Response:
     return view.done(request, f"{safe(key)} goes on.", _page_of(key))
 
 
-@router.post("/ui/items/{key:path}/revert")
+@router.post("/ui/items/{key}/revert")
 def revert(
     request: Request, key: Key, face: Stands, who: Operator, to: Annotated[int, Form(ge=0, le=2**31 - 1)]
 ) -> Response:

@@ -89,7 +89,7 @@ def revision(request: Request, id: Id, face: Stands) -> Response:
     return view.page(request, "revision.html", runtime=view.runtime(face, subject), follows=id, **values)
 
 
-@router.get("/items/{key:path}", dependencies=[Known])
+@router.get("/items/{key}", dependencies=[Known])
 def item(request: Request, key: Key, face: Stands) -> Response:
     """An item: what waits, and its history."""
     subject = subject_of(request)
@@ -149,7 +149,7 @@ def revision_log(request: Request, id: Id, face: Stands, _who: Viewer) -> Respon
     return view.fragment(request, "log", **_log(face, id))
 
 
-@router.get("/ui/items/{key:path}")
+@router.get("/ui/items/{key}")
 def item_state(request: Request, key: Key, face: Stands, _who: Viewer) -> Response:
     """How an item is."""
     return view.fragment(request, "item", **_item(face, key))

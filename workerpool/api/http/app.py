@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
+from typing import Any
 
 from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
 
 from workerpool.api.dashboard import acts, pages
 from workerpool.api.dashboard.view import HERE, Static
@@ -47,4 +49,27 @@ def application(face: Face) -> FastAPI:
     for room in (pages, acts, revisions, items, jobs, system, hooks, events, health):
         app.include_router(room.router)
     app.add_middleware(Gate, face=face, guard=guard)
+    app.openapi = lambda: _described(app, guard)  # type: ignore[method-assign]
     return app
+
+
+def _described(app: FastAPI, guard: Guard) -> dict[str, Any]:
+    """Return the OpenAPI document, with what the gate may answer to any request."""
+    if app.openapi_schema is None:
+        found = get_openapi(
+            title=app.title,
+            version=app.version,
+            description=app.description,
+            license_info=app.license_info,
+            routes=app.routes,
+        )
+        answers = {str(status): told for status, told in problems.documented(*problems.BY_THE_GATE).items()}
+        for told in answers.values():
+            told.pop("model")
+        for operations in found["paths"].values():
+            for operation in operations.values():
+                operation["responses"] = answers | operation["responses"]
+                if guard.is_open and "security" in operation:
+                    operation["security"].append({})
+        app.openapi_schema = found
+    return app.openapi_schema

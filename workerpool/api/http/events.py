@@ -34,7 +34,7 @@ LINES = 500
     response_class=StreamingResponse,
     responses={
         200: {"content": {"text/event-stream": {}}, "description": "Server-sent events."},
-        **documented(401, 403, 422, 503),
+        **documented(422),
     },
 )
 async def events(

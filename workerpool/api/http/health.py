@@ -74,7 +74,7 @@ def _health(response: Response, face: Face) -> Health:
     response_class=Response,
     responses={
         200: {"content": {"text/plain": {}}, "description": "Prometheus' text form."},
-        **documented(401, 403, 503),
+        **documented(),
     },
 )
 def metrics(face: Stands, _who: Viewer) -> Response:

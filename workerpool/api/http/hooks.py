@@ -26,16 +26,39 @@ from workerpool.api.webhooks.sources import NotForUs, Source
 router = APIRouter(tags=["webhooks"])
 #: Under which name the deliveries of the seed system's path are noted.
 TRIGGER = "trigger-edit-processing"
-PROBLEMS = documented(400, 401, 403, 413, 415, 422, 429, 503)
-BODY: dict[str, Any] = {
-    "requestBody": {
-        "required": False,
-        "content": {"application/json": {"schema": {"description": "As the source sends it."}}},
-    }
+PROBLEMS = documented(422)
+#: An edit as the seed system writes it; whatever else it holds is payload. What is null is as if it were not there.
+KEY: dict[str, Any] = {"type": "string", "minLength": 1, "maxLength": 512}
+EDIT: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "handler": {"type": ["string", "null"], "minLength": 1, "maxLength": 200},
+        "priority": {"type": ["integer", "null"], "minimum": -32768, "maximum": 32767},
+        "payload": {"type": ["object", "null"]},
+        "html_content": {"type": ["string", "null"]},
+        "run_at": {"type": ["string", "null"], "format": "date-time"},
+        "dedupe_key": {"type": ["string", "null"], "minLength": 1, "maxLength": 1000},
+        "max_attempts": {"type": ["integer", "null"], "minimum": 1, "maximum": 2**31 - 1},
+        "timeout_seconds": {"type": ["integer", "null"], "minimum": 1, "maximum": 31_536_000},
+    },
+    "oneOf": [
+        {"properties": {"item_key": KEY, "app_slug": {"type": "null"}}, "required": ["item_key"]},
+        {"properties": {"app_slug": KEY, "item_key": {"type": "null"}}, "required": ["app_slug"]},
+    ],
+    "examples": [{"app_slug": "snake", "user_message": "make the snake blue"}],
 }
 
 
-@router.post("/webhook/trigger-edit-processing", status_code=202, responses=PROBLEMS, openapi_extra=BODY)
+def _body(schema: dict[str, Any]) -> dict[str, Any]:
+    return {"requestBody": {"required": False, "content": {"application/json": {"schema": schema}}}}
+
+
+@router.post(
+    "/webhook/trigger-edit-processing",
+    status_code=202,
+    responses=PROBLEMS,
+    openapi_extra=_body({"anyOf": [EDIT, {"type": "array", "items": EDIT}]}),
+)
 async def trigger(request: Request, face: Stands) -> Woken:
     """Wake the workers; a body with an edit, or a list of edits, adds them first, all or none.
 
@@ -100,7 +123,12 @@ def _add_edits(face: Face, delivery: Delivery | None, entries: list[edits.Entry]
         return intake.deliver_edits(session, delivery, entries)
 
 
-@router.post("/webhooks/{source}", status_code=202, responses=PROBLEMS | documented(404), openapi_extra=BODY)
+@router.post(
+    "/webhooks/{source}",
+    status_code=202,
+    responses=PROBLEMS | documented(404),
+    openapi_extra=_body({"description": "As the source sends it."}),
+)
 async def receive(
     request: Request,
     face: Stands,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 from urllib.parse import unquote
 
 from fastapi import APIRouter, Depends, Path, Query
@@ -17,8 +17,12 @@ from workerpool.api.service.refusals import NotValid
 router = APIRouter(prefix="/api/items", tags=["items"], route_class=StrictRoute)
 
 
-def _key(key: Annotated[str, Path(min_length=1, max_length=4_608, description="An item's key.")]) -> str:
-    """Return an item's key; its slashes may be written as they are, too."""
+#: As it is decoded; encoded it may be longer.
+KEY: dict[str, Any] = {"maxLength": 512, "pattern": r"^[^\x00]+$"}
+
+
+def _key(key: Annotated[str, Path(min_length=1, json_schema_extra=KEY, description="An item's key.")]) -> str:
+    """Return an item's key, with its slashes."""
     item = unquote(key)
     if not 1 <= len(item) <= 512 or "\0" in item:
         raise NotValid("an item's key has 1 to 512 characters, without NUL")
@@ -28,7 +32,7 @@ def _key(key: Annotated[str, Path(min_length=1, max_length=4_608, description="A
 Key = Annotated[str, Depends(_key)]
 
 
-@router.get("", responses=documented(401, 403, 422, 503))
+@router.get("", responses=documented(422))
 def listing(face: Stands, _who: Viewer, limit: Annotated[int, Query(ge=1, le=500)] = 50) -> models.Items:
     """Return items, those with work first."""
     with face.session() as session:
@@ -36,7 +40,7 @@ def listing(face: Stands, _who: Viewer, limit: Annotated[int, Query(ge=1, le=500
     return models.Items(items=[models.ItemLine.model_validate(row) for row in found])
 
 
-@router.get("/{key:path}/history", responses=documented(401, 403, 404, 422, 503))
+@router.get("/{key}/history", responses=documented(404, 422))
 def history(
     key: Key,
     face: Stands,
@@ -56,7 +60,7 @@ def history(
     return models.History(item_key=key, history=told)
 
 
-@router.post("/{key:path}/halt", responses=documented(400, 401, 403, 409, 422, 503))
+@router.post("/{key}/halt", responses=documented(409, 422))
 def halt(key: Key, face: Stands, who: Operator, asked: models.HaltIn | None = None) -> models.Item:
     """Start nothing of an item until it is unhalted; what runs goes on."""
     with face.session() as session:
@@ -64,7 +68,7 @@ def halt(key: Key, face: Stands, who: Operator, asked: models.HaltIn | None = No
         return models.Item.model_validate(items.show(session, key))
 
 
-@router.post("/{key:path}/unhalt", responses=documented(400, 401, 403, 404, 409, 422, 503))
+@router.post("/{key}/unhalt", responses=documented(404, 409, 422))
 def unhalt(key: Key, face: Stands, who: Operator) -> models.Item:
     """Let an item go on, past what failed."""
     with face.session() as session:
@@ -72,14 +76,14 @@ def unhalt(key: Key, face: Stands, who: Operator) -> models.Item:
         return models.Item.model_validate(items.show(session, key))
 
 
-@router.post("/{key:path}/revert", status_code=201, responses=documented(400, 401, 403, 404, 409, 422, 503))
+@router.post("/{key}/revert", status_code=201, responses=documented(404, 409, 422))
 def revert(key: Key, face: Stands, who: Operator, asked: models.RevertIn) -> models.Enqueued:
     """Add a revision that gives an item the content of a number of its history; it comes after whatever is queued."""
     with face.session() as session:
         return models.Enqueued(id=items.revert(session, key, asked.to, who.name), inserted=True)
 
 
-@router.get("/{key:path}", responses=documented(401, 403, 404, 422, 503))
+@router.get("/{key}", responses=documented(404, 422))
 def show(key: Key, face: Stands, _who: Viewer) -> models.Item:
     """Return an item and its current content."""
     with face.session() as session:

@@ -18,10 +18,10 @@ from workerpool.api.service.remote import Line, Remote, Said
 
 router = APIRouter(prefix="/api/queue/jobs", tags=["remote workers"], route_class=StrictRoute)
 Id = Annotated[int, Path(ge=1, le=2**63 - 1, description="The revision's id.")]
-PROBLEMS = documented(400, 401, 403, 404, 409, 422, 503)
+PROBLEMS = documented(404, 409, 422)
 
 
-@router.post("/claim", responses=documented(400, 401, 403, 422, 503))
+@router.post("/claim", responses=documented(422))
 def claim(face: Stands, who: Worker, asked: models.ClaimIn) -> models.Claimed:
     """Claim one revision; `job` is null where there is none, or while the pool is paused.
 
@@ -92,10 +92,11 @@ def fail(id: Id, face: Stands, who: Worker, asked: models.FailIn) -> models.Ackn
 
 @router.post("/{id}/release", responses=PROBLEMS)
 def release(id: Id, face: Stands, who: Worker, asked: models.ReleaseIn) -> models.Acknowledged:
-    """Give the revision back unharmed: the attempt is not counted."""
+    """Give the revision back unharmed, at once or for later: the attempt is not counted."""
+    after = timedelta(seconds=asked.after_seconds) if asked.after_seconds is not None else None
     with face.session() as session:
         why = asked.reason or None
-        return _told(remote.release(session, _remote(who, asked.worker), id, asked.claim_token, why))
+        return _told(remote.release(session, _remote(who, asked.worker), id, asked.claim_token, why, after=after))
 
 
 def intervals(face: Face) -> models.Intervals:

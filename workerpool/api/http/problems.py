@@ -7,6 +7,7 @@ id, under which the log has the rest.
 
 from __future__ import annotations
 
+import re
 import uuid
 from typing import Any
 
@@ -37,6 +38,8 @@ TITLES = {
     500: "Something went wrong",
     503: "The database is away",
 }
+#: What any request may be answered, before it is understood.
+BY_THE_GATE = (400, 401, 403, 413, 415, 429, 500, 503)
 #: Seconds after which a client may try again what failed because the database was away.
 AGAIN = "2"
 
@@ -77,9 +80,15 @@ def add_handlers(app: FastAPI) -> None:
         return problem(STATUS_OF[error.kind], error.detail, error.name, None, **error.facts)
 
     @app.exception_handler(HTTPException)
-    def http(_request: Request, error: HTTPException) -> JSONResponse:
-        headers = dict(error.headers) if error.headers else None
-        return problem(error.status_code, str(error.detail), headers=headers)
+    def http(request: Request, error: HTTPException) -> JSONResponse:
+        headers = dict(error.headers or {})
+        if error.status_code == 405:
+            headers["Allow"] = ", ".join(sorted(_methods(app, request.scope["path"])))
+        detail = str(error.detail)
+        if error.status_code == 404 and detail == "Not Found":
+            hint = "; a slash in an item's key is written %2F" if "/items/" in request.scope["path"] else ""
+            detail = f"there is no such path{hint}"
+        return problem(error.status_code, detail, headers=headers)
 
     @app.exception_handler(RequestValidationError)
     def invalid(_request: Request, error: RequestValidationError) -> JSONResponse:
@@ -87,6 +96,18 @@ def add_handlers(app: FastAPI) -> None:
         found = [{"where": ".".join(map(str, each["loc"])), "problem": each["msg"]} for each in error.errors()]
         told = "; ".join(f"{each['where']}: {each['problem']}" for each in found[:5])
         return problem(422, told or "the request is not valid", "not-valid", errors=found)
+
+
+def _methods(app: FastAPI, path: str) -> set[str]:
+    """Return the methods that a path has, whichever of its routes was asked first."""
+    found: dict[int, set[str]] = {0: {"GET"}}
+    for template, operations in app.openapi()["paths"].items():
+        parts = re.split(r"\{(\w+)\}", template)
+        pattern = "".join(re.escape(p) if n % 2 == 0 else ".+" if p == "key" else "[^/]+" for n, p in enumerate(parts))
+        if re.fullmatch(pattern, path):
+            plain = len("".join(parts[::2]))
+            found.setdefault(plain, set()).update(method.upper() for method in operations)
+    return found[max(found)]  # of the template that says most
 
 
 def of_error(error: Exception) -> JSONResponse:

@@ -6,6 +6,7 @@ import json
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Header, Path, Query, Request, Response
+from pydantic import Field
 
 from workerpool.api.http.guard import Operator, Stands, Subject, Viewer
 from workerpool.api.http.models import revisions as models
@@ -21,19 +22,22 @@ Id = Annotated[int, Path(ge=1, le=2**63 - 1, description="A revision's id.")]
 Text = Annotated[str | None, Query(min_length=1, max_length=512)]
 #: How many one request may add.
 MOST = 10_000
+Several = Annotated[list[models.RevisionIn], Field(min_length=1, max_length=MOST)]
 
 
 @router.post(
     "",
     status_code=201,
-    responses={200: {"description": "It was there already."}, **documented(400, 401, 403, 413, 422, 503)},
+    responses={200: {"description": "It was there already."}, **documented(422)},
 )
 def enqueue(
     request: Request,
     response: Response,
     face: Stands,
     who: Operator,
-    new: Annotated[models.RevisionIn | list[models.RevisionIn], Body()],
+    new: Annotated[
+        models.RevisionIn | Annotated[list[models.RevisionIn], Field(min_length=1, max_length=MOST)], Body()
+    ],
     idempotency_key: Annotated[str | None, Header(min_length=1, max_length=255)] = None,
 ) -> models.Enqueued | list[models.Enqueued]:
     """Add a revision, or several in this order, all or none.
@@ -41,8 +45,6 @@ def enqueue(
     With an `Idempotency-Key` the same request counts once: repeated, it is answered 200 with the same ids.
     """
     several = new if isinstance(new, list) else [new]
-    if len(several) > MOST:
-        raise NotValid(f"at most {MOST} revisions in one request")
     asked = [each.asked(who.name) for each in several]
     receipt = None
     if idempotency_key is not None:
@@ -59,7 +61,7 @@ def enqueue(
     return done[0]
 
 
-@router.get("", responses=documented(401, 403, 422, 503))
+@router.get("", responses=documented(422))
 def find(
     face: Stands,
     _who: Viewer,
@@ -93,21 +95,21 @@ def _check_text(*texts: str | None) -> None:
         raise NotValid("a text with NUL matches nothing: the database holds none")
 
 
-@router.get("/{id}", responses=documented(401, 403, 404, 422, 503))
+@router.get("/{id}", responses=documented(404, 422))
 def show(id: Id, face: Stands, _who: Viewer) -> models.Revision:
     """Return everything of a revision."""
     with face.session() as session:
         return models.Revision.model_validate(revisions.show(session, id))
 
 
-@router.get("/{id}/progress", responses=documented(401, 403, 404, 422, 503))
+@router.get("/{id}/progress", responses=documented(404, 422))
 def progress(id: Id, face: Stands, _who: Viewer) -> models.Progress:
     """Return how far a revision is."""
     with face.session() as session:
         return models.Progress.model_validate(revisions.show(session, id))
 
 
-@router.get("/{id}/log", responses=documented(401, 403, 404, 422, 503))
+@router.get("/{id}/log", responses=documented(404, 422))
 def log(
     id: Id,
     face: Stands,
@@ -123,7 +125,7 @@ def log(
     return models.Log(lines=found, next=found[-1].id if found else after)
 
 
-@router.get("/{id}/explain", responses=documented(401, 403, 404, 422, 503))
+@router.get("/{id}/explain", responses=documented(404, 422))
 def explain(id: Id, face: Stands, _who: Viewer) -> models.Why:
     """Say why a revision is where it is, and what would change it."""
     with face.session() as session:
@@ -134,28 +136,28 @@ def explain(id: Id, face: Stands, _who: Viewer) -> models.Why:
     return models.Why.model_validate(told[0] | {"behind": told[1] if len(told) > 1 else None})
 
 
-@router.post("/{id}/cancel", responses=documented(400, 401, 403, 404, 409, 422, 503))
+@router.post("/{id}/cancel", responses=documented(404, 409, 422))
 def cancel(id: Id, face: Stands, who: Operator, asked: models.CancelIn | None = None) -> models.Answer:
     """End a revision that has not started; ask one that runs to stop."""
     with face.session() as session:
         return _told(face, who, revisions.cancel(session, id, who.name, asked.reason if asked else ""))
 
 
-@router.post("/{id}/retry", responses=documented(400, 401, 403, 404, 409, 422, 503))
+@router.post("/{id}/retry", responses=documented(404, 409, 422))
 def retry(id: Id, face: Stands, who: Operator, asked: models.RetryIn | None = None) -> models.Answer:
     """Let a failed or cancelled revision run again."""
     with face.session() as session:
         return _told(face, who, revisions.retry(session, id, who.name, append=bool(asked and asked.append)))
 
 
-@router.post("/{id}/queue", responses=documented(400, 401, 403, 404, 409, 422, 503))
+@router.post("/{id}/queue", responses=documented(404, 409, 422))
 def queue(id: Id, face: Stands, who: Operator) -> models.Answer:
     """Let a draft take part."""
     with face.session() as session:
         return _told(face, who, revisions.queue(session, id, who.name))
 
 
-@router.patch("/{id}", responses=documented(400, 401, 403, 404, 409, 422, 503))
+@router.patch("/{id}", responses=documented(404, 409, 422))
 def edit(id: Id, face: Stands, who: Operator, asked: models.EditIn) -> models.Answer:
     """Change a revision that has not started."""
     given: dict[str, Any] = {"payload": asked.payload, "priority": asked.priority, "run_at": asked.run_at}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Body, Query
 
 from workerpool.api.face import Face
 from workerpool.api.http.guard import Operator, Stands, Viewer
@@ -12,17 +12,16 @@ from workerpool.api.http.models import pool as models
 from workerpool.api.http.problems import documented
 from workerpool.api.http.strict import StrictRoute
 from workerpool.api.service import pool
-from workerpool.api.service.refusals import NotValid
 from workerpool.core.revision import STATUSES
 
 router = APIRouter(prefix="/api", tags=["pool"], route_class=StrictRoute)
 
 
-@router.get("/queue", responses=documented(401, 403, 503))
+@router.get("/queue")
 def queue(face: Stands, _who: Viewer) -> models.Queue:
     """Return how many revisions there are of each status, counted one by one, and the last minutes."""
     with face.session() as session:
-        rows = [models.Count.model_validate(row) for row in pool.queue(session)]
+        rows = [models.CountLine.model_validate(row) for row in pool.queue(session)]
     counts = dict.fromkeys(STATUSES, 0)
     for row in rows:
         counts[row.status] += row.revisions
@@ -31,7 +30,7 @@ def queue(face: Stands, _who: Viewer) -> models.Queue:
     return models.Queue(revisions=counts, handlers=rows, oldest_pending=oldest, points=points)
 
 
-@router.get("/workers", responses=documented(401, 403, 422, 503))
+@router.get("/workers", responses=documented(422))
 def workers(
     face: Stands, _who: Viewer, gone: Annotated[bool, Query(description="The dead ones too.")] = False
 ) -> models.Workers:
@@ -41,25 +40,31 @@ def workers(
     return models.Workers(workers=[models.WorkerLine.model_validate(row) for row in found])
 
 
-@router.get("/system/worker-pause", responses=documented(401, 403, 503))
+@router.get("/system/worker-pause")
 def pause(face: Stands, _who: Viewer) -> models.Pause:
     """Return the pause: what is in force, who asked for it, its figures, and what was done lately."""
     return _pause(face)
 
 
-@router.post("/system/worker-pause", responses=documented(400, 401, 403, 409, 422, 503))
-def change_pause(face: Stands, who: Operator, asked: models.PauseIn) -> models.Pause:
+@router.post("/system/worker-pause", responses=documented(409, 422))
+def change_pause(face: Stands, who: Operator, asked: Annotated[models.PauseIn, Body()]) -> models.Pause:
     """Pause or resume, with *version* only if the pause is still as it was seen (else 409).
 
     A resume takes away one's own pauses, those of *holder*, or those of *everybody*.
     """
     lifted = None
-    if asked.action == "pause" and not asked.reason.strip():
-        raise NotValid("a pause needs a reason, which everybody who waits for it will read")
     with face.session() as session:
-        if asked.action == "pause":
-            more = {"scope": asked.scope or "all", "until": asked.until, "holder": asked.holder}
-            pool.pause(session, asked.mode, asked.reason, who.name, version=asked.version, **more)  # type: ignore[arg-type]
+        if isinstance(asked, models.PauseAsked):
+            pool.pause(
+                session,
+                asked.mode,
+                asked.reason,
+                who.name,
+                scope=asked.scope,
+                until=asked.until,
+                version=asked.version,
+                holder=asked.holder,
+            )
         else:
             lifted = pool.resume(
                 session,
@@ -74,7 +79,7 @@ def change_pause(face: Stands, who: Operator, asked: models.PauseIn) -> models.P
     return _pause(face, lifted)
 
 
-@router.get("/system/safe-state", responses=documented(401, 403, 422, 503))
+@router.get("/system/safe-state", responses=documented(422))
 def safe_state(
     face: Stands, _who: Viewer, scope: Annotated[str, Query(max_length=600, pattern=r"^[^\x00]*$")] = "all"
 ) -> models.SafeState:
@@ -95,7 +100,7 @@ def safe_state(
     )
 
 
-@router.get("/system/events", responses=documented(401, 403, 422, 503))
+@router.get("/system/events", responses=documented(422))
 def events(
     face: Stands,
     _who: Viewer,
@@ -110,7 +115,7 @@ def events(
     return models.Events(events=[models.Event.model_validate(row) for row in found])
 
 
-@router.post("/processing/stop", responses=documented(400, 401, 403, 422, 503))
+@router.post("/processing/stop", responses=documented(422))
 def stop(face: Stands, who: Operator, asked: models.ProcessingIn | None = None) -> models.Pause:
     """Drain: start nothing more; what runs ends."""
     with face.session() as session:
@@ -119,7 +124,7 @@ def stop(face: Stands, who: Operator, asked: models.ProcessingIn | None = None) 
     return _pause(face)
 
 
-@router.post("/processing/start", responses=documented(400, 401, 403, 409, 422, 503))
+@router.post("/processing/start", responses=documented(409, 422))
 def start(face: Stands, who: Operator, asked: models.ProcessingIn | None = None) -> models.Pause:
     """Go on: take away one's own pauses, or those of *everybody*."""
     asked = asked or models.ProcessingIn()

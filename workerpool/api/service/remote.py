@@ -65,14 +65,14 @@ class Said:
 
 
 def claim(session: Session, remote: Remote, request: str, handlers: Sequence[str], lease: timedelta) -> Said:
-    """Claim one revision, the same for the same *request*. While the pool is paused no row of the queue is looked at.
+    """Claim one revision, the same for the same *request*. While the pool is paused no other row is looked at.
 
     Raises NotYours for a handler that the token does not name.
     """
     if remote.scopes is not None and (beyond := sorted(set(handlers) - set(remote.scopes))):
         raise NotYours(f"this token may not claim {', '.join(beyond)}; it may: {', '.join(remote.scopes)}")
     system = _seen(session, remote, "idle", handlers=list(handlers))
-    if _forbids(system, remote, handlers):
+    if _forbids(system, remote, handlers) and not _is_known(session, remote, request):
         return Said(None, system)
     asked = {"holder": remote.holder, "request": request, "worker": remote.worker_id, "token": uuid4()}
     row = session.row("remote_claim", **asked, handlers=list(handlers), lease=lease)
@@ -168,12 +168,24 @@ def fail(
     tries = Tries(attempt=row["attempt"], max_attempts=most, crash_count=row["crash_count"], max_crashes=most)
     jitter = random.random()
     told = outcomes.failed(revision, token, tries, message, kind, jitter, final=final, after=after)
+    if kind == "cancelled":
+        told = Outcome(revision, token, "cancelled", message=message, kind=kind)
     return _settle(session, remote, told, f"fail {kind} {message}")
 
 
-def release(session: Session, remote: Remote, revision: int, token: UUID, why: str | None = None) -> Said:
-    """Give a revision back unharmed: the attempt is not counted. Raises as `complete`."""
-    return _settle(session, remote, outcomes.released(revision, token, why), "release")
+def release(
+    session: Session,
+    remote: Remote,
+    revision: int,
+    token: UUID,
+    why: str | None = None,
+    *,
+    after: timedelta | None = None,
+) -> Said:
+    """Give a revision back unharmed, to be run *after* so long: the attempt is not counted. Raises as `complete`."""
+    if after is None:
+        return _settle(session, remote, outcomes.released(revision, token, why), "release")
+    return _settle(session, remote, outcomes.snoozed(revision, token, why or "given back for later", after), "release")
 
 
 def _settle(session: Session, remote: Remote, outcome: Outcome, asked: str) -> Said:
@@ -213,6 +225,11 @@ def _mine(session: Session, remote: Remote, revision: int, token: UUID) -> Row:
     if row["worker_id"].partition("/remote/")[0] != remote.holder:
         raise NotYours("this claim is another worker's")
     return row
+
+
+def _is_known(session: Session, remote: Remote, request: str) -> bool:
+    """Tell whether a request was noted: it may have claimed before the pause, and its answer was lost."""
+    return session.row("receipt", holder=remote.holder, purpose="claim", key=request) is not None
 
 
 def _seen(session: Session, remote: Remote, state: str, **more: Any) -> Row:

@@ -136,7 +136,7 @@ def _accepted(answer: Answer) -> Answer:
     if answer.answer == "missing":
         raise NoSuchRevision(answer.id)
     if answer.answer not in DONE:
-        raise NotInThisState(sentence(answer), id=answer.id, status=answer.status, answer=answer.answer)
+        raise NotInThisState(sentence(answer), id=answer.id, revisionStatus=answer.status, answer=answer.answer)
     return answer
 
 

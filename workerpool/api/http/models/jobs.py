@@ -8,7 +8,17 @@ from uuid import UUID
 
 from pydantic import ConfigDict, Field
 
-from workerpool.api.http.models.base import Handler, Model, Percentage, Reason, Shown, Status
+from workerpool.api.http.models.base import (
+    Count,
+    Delay,
+    Flag,
+    Handler,
+    Model,
+    Percentage,
+    Reason,
+    Shown,
+    Status,
+)
 from workerpool.api.http.models.pool import System
 
 
@@ -40,7 +50,7 @@ class Fenced(Model):
 class HeartbeatIn(Fenced):
     """The attempt lives. *held*: its handler stays at a checkpoint, and asks whether it may go on."""
 
-    held: bool = False
+    held: Flag = False
 
 
 class LineIn(Model):
@@ -56,7 +66,7 @@ class ProgressIn(Fenced):
 
     percentage: Percentage | None = None
     step: Annotated[str | None, Field(max_length=2_000)] = None
-    total_steps: Annotated[int | None, Field(ge=1, le=2**31 - 1)] = None
+    total_steps: Count | None = None
     log: list[LineIn] = Field(default_factory=list, max_length=1_000)
 
 
@@ -70,18 +80,20 @@ class FailIn(Fenced):
     """The attempt failed: it is tried again while attempts are left, unless *final*."""
 
     message: Annotated[str, Field(min_length=1, max_length=20_000)]
-    kind: Literal["error", "timeout", "invalid_payload"] = "error"
-    final: bool = False
-    retry_after_seconds: Annotated[float | None, Field(ge=0, le=31_536_000, allow_inf_nan=False)] = None
-    max_attempts: Annotated[int | None, Field(ge=1, le=2**31 - 1, description="Where the revision has no limit.")] = (
-        None
-    )
+    kind: Annotated[
+        Literal["error", "timeout", "invalid_payload", "cancelled"],
+        Field(description="cancelled: the handler stopped as it was asked to; the revision ends so."),
+    ] = "error"
+    final: Flag = False
+    retry_after_seconds: Delay | None = None
+    max_attempts: Annotated[Count | None, Field(description="Where the revision has no limit.")] = None
 
 
 class ReleaseIn(Fenced):
     """The revision is given back unharmed: the attempt is not counted."""
 
     reason: Reason = ""
+    after_seconds: Annotated[Delay | None, Field(description="Not before: it keeps its place, and waits.")] = None
 
 
 class Job(Shown):

@@ -5,12 +5,21 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import AwareDatetime, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
-from workerpool.api.http.models.base import Mode, Model, Reason, Shown, Status
+from workerpool.api.http.models.base import (
+    Flag,
+    Instant,
+    Mode,
+    Model,
+    Reason,
+    Shown,
+    Status,
+    Version,
+)
 
 
-class Count(Shown):
+class CountLine(Shown):
     """How many revisions there are of a status and handler."""
 
     status: Status
@@ -32,7 +41,7 @@ class Queue(Shown):
     """The queue: counts by status, by status and handler, and the last minutes."""
 
     revisions: dict[Status, int]
-    handlers: list[Count]
+    handlers: list[CountLine]
     oldest_pending: datetime | None = None
     points: list[Point]
 
@@ -128,30 +137,52 @@ class Pause(System):
     lifted: Annotated[int | None, Field(description="How many pauses a resume took away.")] = None
 
 
-class PauseIn(Model):
-    """Pause or resume; with *version* only if that is still in force."""
+#: Why; a text with something in it.
+Why = Annotated[
+    str, Field(min_length=1, max_length=2_000, pattern=r"\S", description="Everybody who waits will read it.")
+]
+Expected = Annotated[Version | None, Field(description="Only if this is still in force, else 409.")]
+SCOPE = r"^(all|(handler|host):[^\x00]{1,512})$"
+
+
+class PauseAsked(Model):
+    """Start nothing more."""
 
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"action": "pause", "mode": "drain", "reason": "upgrade to 2.1"}]}
     )
 
-    action: Literal["pause", "resume"]
+    action: Literal["pause"]
     mode: Mode = "drain"
-    reason: Annotated[str, Field(max_length=2_000, description="Why; wanted for a pause.")] = ""
-    version: Annotated[int | None, Field(ge=0, le=2**63 - 1)] = None
-    scope: Annotated[
-        str | None, Field(max_length=600, description="all, handler:NAME or host:NAME. Of a resume: null is each.")
-    ] = None
-    until: Annotated[AwareDatetime | None, Field(description="It ends by itself then.")] = None
-    holder: Annotated[str | None, Field(min_length=1, max_length=300, description="Whose pause to take away.")] = None
-    everybody: Annotated[bool, Field(description="A resume takes away the pauses of all.")] = False
+    reason: Why
+    version: Expected = None
+    scope: Annotated[str, Field(pattern=SCOPE, description="all, handler:NAME or host:NAME.")] = "all"
+    until: Annotated[Instant | None, Field(description="It ends by itself then.")] = None
+    holder: Annotated[str | None, Field(min_length=1, max_length=300, description="Whose pause it is.")] = None
+
+
+class ResumeAsked(Model):
+    """Take pauses away: one's own, those of *holder*, or those of *everybody*."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"action": "resume", "reason": "upgraded"}]})
+
+    action: Literal["resume"]
+    mode: Annotated[Mode | None, Field(description="Taken and not looked at.")] = None
+    reason: Reason = ""
+    version: Expected = None
+    scope: Annotated[str | None, Field(pattern=SCOPE, description="None: each.")] = None
+    holder: Annotated[str | None, Field(min_length=1, max_length=300, description="Whose pauses.")] = None
+    everybody: Flag = False
+
+
+PauseIn = Annotated[PauseAsked | ResumeAsked, Field(discriminator="action")]
 
 
 class ProcessingIn(Model):
     """Why processing is started or stopped."""
 
     reason: Reason = ""
-    everybody: Annotated[bool, Field(description="A start takes away the pauses of all.")] = False
+    everybody: Annotated[Flag, Field(description="A start takes away the pauses of all.")] = False
 
 
 class SafeState(Shown):

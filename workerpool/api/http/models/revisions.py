@@ -5,9 +5,21 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
-from workerpool.api.http.models.base import Handler, Model, Reason, Shown, Status
+from workerpool.api.http.models.base import (
+    Count,
+    Flag,
+    Handler,
+    Instant,
+    Model,
+    Number,
+    Priority,
+    Reason,
+    Seconds,
+    Shown,
+    Status,
+)
 from workerpool.api.service.revisions import NewRevision
 
 
@@ -25,14 +37,14 @@ class RevisionIn(Model):
     item_key: Annotated[str, Field(min_length=1, max_length=512, description="What it belongs to: its ordering key.")]
     payload: Annotated[dict[str, Any], Field(default_factory=dict, description="The handler's input.")]
     handler: Handler = "default"
-    priority: Annotated[int, Field(ge=-32768, le=32767, description="Higher first, between items.")] = 0
-    run_at: Annotated[AwareDatetime | None, Field(description="Not before.")] = None
+    priority: Annotated[Priority, Field(description="Higher first, between items.")] = 0
+    run_at: Annotated[Instant | None, Field(description="Not before.")] = None
     dedupe_key: Annotated[
         str | None, Field(min_length=1, max_length=1000, description="Unique among the unfinished of its item.")
     ] = None
-    draft: Annotated[bool, Field(description="It waits until it is queued.")] = False
-    max_attempts: Annotated[int | None, Field(ge=1, le=2**31 - 1)] = None
-    timeout_seconds: Annotated[float | None, Field(gt=0, le=31_536_000, allow_inf_nan=False)] = None
+    draft: Annotated[Flag, Field(description="It waits until it is queued.")] = False
+    max_attempts: Count | None = None
+    timeout_seconds: Seconds | None = None
     metadata: dict[str, Any] | None = None
 
     def asked(self, who: str) -> NewRevision:
@@ -175,15 +187,15 @@ class CancelIn(Model):
 class RetryIn(Model):
     """How to run it again."""
 
-    append: Annotated[bool, Field(description="Add a copy at the end of its item instead.")] = False
+    append: Annotated[Flag, Field(description="Add a copy at the end of its item instead.")] = False
 
 
 class EditIn(Model):
     """What to change of a revision that has not started; what is not named stays."""
 
     payload: dict[str, Any] | None = None
-    priority: Annotated[int | None, Field(ge=-32768, le=32767)] = None
-    run_at: AwareDatetime | Literal["now"] | None = None
+    priority: Priority | None = None
+    run_at: Instant | Literal["now"] | None = None
 
 
 class Item(Shown):
@@ -250,4 +262,4 @@ class HaltIn(Model):
 class RevertIn(Model):
     """To which number of its history; 0 is the original."""
 
-    to: Annotated[int, Field(ge=0, le=2**31 - 1)]
+    to: Number

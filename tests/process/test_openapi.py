@@ -1,0 +1,36 @@
+"""What the API says of itself is true: schemathesis asks it all that its OpenAPI allows, and what that forbids."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.process.conftest import up
+
+TOKEN = "the operator's token of this test"
+#: Refusals of what a schema cannot say: an Idempotency-Key with another body; a name inside of a payload and beside it.
+CONFIG = """
+[[operations]]
+include-name = ["POST /api/revisions", "POST /webhook/trigger-edit-processing"]
+checks.positive_data_acceptance.expected-statuses = ["2xx", 401, 403, 404, 409, 422, 429, "5xx"]
+"""
+#: Streams have no end; NUL is refused everywhere, and JSON's schema has no word for that.
+WORDS = ("--exclude-path", "/api/events", "--generation-allow-x00", "false", "--no-color", "--workers", "1")
+
+
+@pytest.mark.parametrize("token", [None, TOKEN])
+def test_the_api_is_what_its_openapi_says(pool, tmp_path: Path, token: str | None) -> None:  # type: ignore[no-untyped-def]
+    """Every status, media type, schema, method and header, with and without a token: nothing is found."""
+    daemon = up(pool(api=True, **({"api_token": token} if token else {})))
+    (tmp_path / "schemathesis.toml").write_text(CONFIG)
+    words = ["--header", f"Authorization: Bearer {token}"] if token else []
+    command = [sys.executable, "-c", "from schemathesis.cli import schemathesis; schemathesis()"]
+    command += ["--config-file", str(tmp_path / "schemathesis.toml"), "run", *WORDS, *words]
+    command += ["--max-examples", "12", "--seed", "7", f"http://{daemon.settings['http']}/openapi.json"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+    assert re.search(r"[0-9]{3,} generated", done.stdout)
+    assert daemon.events("request.failed") == []
+    assert daemon.stop() == 0

@@ -131,7 +131,8 @@ def test_the_environment_file_holds_settings_that_exist(tmp_path: Path) -> None:
     given = [line for line in (line.removeprefix("#") for line in lines) if re.match(r"WORKERPOOL_\w+=", line)]
     secret = tmp_path / "dsn"
     secret.write_text("postgresql://db.example.net/app\n")
-    stand_ins = {"/etc/workerpool/dsn": secret, "/etc/workerpool/commands.toml": secret}
+    names = ("dsn", "commands.toml", "api-token", "webhook-secret", "sources.toml")
+    stand_ins = {f"/etc/workerpool/{name}": secret for name in names}
     text = "\n".join(given)
     for written, there in stand_ins.items():
         text = text.replace(written, str(there))

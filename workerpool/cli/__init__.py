@@ -34,6 +34,7 @@ VERBS = {
     "explain": "explain",
     "edit": "changing",
     "logs": "following",
+    "top": "top",
     "cancel": "changing",
     "retry": "changing",
     "history": "item",

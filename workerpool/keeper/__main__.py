@@ -23,6 +23,7 @@ from workerpool.keeper import dead, duties
 from workerpool.keeper.facts import Facts, look
 from workerpool.keeper.flock import Flock
 from workerpool.keeper.schedules import Schedules
+from workerpool.keeper.tally import Tally
 from workerpool.keeper.waker import HEAD_START, Waker
 from workerpool.link.board import Board
 from workerpool.link.channel import Channel
@@ -51,7 +52,7 @@ class Keeper:
         self._brief, self._channel, self._board = brief, channel, board
         self._flock, self._walk, self._schedules = Flock(), duties.Walk(), Schedules()
         self._line = Line(brief.url, brief.schema, "keeper")
-        self._ear = Ear(brief.url, brief.schema)
+        self._ear, self._tally = Ear(brief.url, brief.schema), Tally(self._line)
         self._waker = Waker(brief.bells, board, self._flock)
         self._connected = False
         self._retry_at, self._wait = 0.0, 0.05
@@ -67,7 +68,7 @@ class Keeper:
             if self._channel.closed:
                 return end_with_manager(self._brief.run_id)
             if self._stopping_since is not None and self._may_leave():
-                return 0 if not self._flock.deaths else 5
+                return self._leave()
             if not self._connected and time.monotonic() >= self._retry_at:
                 self._connect()
             if self._connected:
@@ -169,17 +170,18 @@ class Keeper:
         facts = self._facts
         self._every("unhandled", max(1.0, brief.unhandled_after / 4), self._fail_unhandled, needed=facts.waiting)
         self._every("rescue", max(0.5, brief.lease / 6), self._rescue, needed=facts.processing)
-        self._every("heal", HEAL_EVERY, self._heal, needed=facts.pending)
+        self._every("heal", HEAL_EVERY, lambda: duties.heal(self._walk, self._line), needed=facts.pending)
         self._every("prune", HEAL_EVERY, self._prune)
-        self._every("artifacts", HEAL_EVERY, self._sweep_artifacts)
+        self._every("artifacts", HEAL_EVERY, lambda: duties.sweep_artifacts(self._walk, Path(brief.home), self._line))
         fires = not facts.paused and time.monotonic() >= self._fires_at
         self._every("schedules", SCHEDULES_EVERY, self._fire, needed=fires)
+        self._tally.sender.send_when_due()
 
     def _bury(self) -> None:
         # One that somebody's lock keeps from being settled must not keep the others, nor the renewing of leases.
         for death in list(self._flock.deaths):
             try:
-                dead.bury(death, self._line, self._brief.max_crashes)
+                dead.bury(death, self._line, self._brief.max_crashes, self._tally)
             except StatementRefused as error:
                 log.warning("duty.failed", duty="bury", worker=death.worker_id, error=str(error))
                 self._bury_at = time.monotonic() + BURY_AGAIN
@@ -243,29 +245,28 @@ class Keeper:
             self._channel.send("empty")
 
     def _rescue(self) -> None:
-        dead.rescue(self._line, self._brief.lease, self._brief.max_crashes, self._flock)
+        dead.rescue(self._line, self._brief.lease, self._brief.max_crashes, self._flock, self._tally)
 
     def _fail_unhandled(self) -> None:
         # A worker that is still importing its handlers may have the one that is missed.
         if self._flock.has_spoken:
-            duties.fail_unhandled(self._brief, self._line)
+            duties.fail_unhandled(self._brief, self._line, self._tally)
 
     def _fire(self) -> None:
         due = time.monotonic() + self._schedules.fire(self._line)
         self._timers["schedules"] = min(self._timers["schedules"], due)
 
-    def _heal(self) -> None:
-        duties.heal(self._walk, self._line)
-
     def _prune(self) -> None:
         self._timers["prune"] = time.monotonic() + duties.prune(self._walk, self._brief, self._line)
-
-    def _sweep_artifacts(self) -> None:
-        duties.sweep_artifacts(self._walk, Path(self._brief.home), self._line)
 
     def _may_leave(self) -> bool:
         assert self._stopping_since is not None
         return not self._flock.deaths or time.monotonic() - self._stopping_since > 1.0
+
+    def _leave(self) -> int:
+        if self._connected:
+            self._tally.sender.finish()
+        return 5 if self._flock.deaths else 0
 
 
 def end_with_manager(run_id: str) -> int:

@@ -14,6 +14,7 @@ from workerpool.core import outcome as verdicts
 from workerpool.core.outcome import Outcome
 from workerpool.core.revision import DEFAULT_MAX_ATTEMPTS, Tries
 from workerpool.keeper.flock import Death, Flock
+from workerpool.keeper.tally import Tally
 from workerpool.store.line import Line, StatementRefused
 
 log = logs.get("keeper")
@@ -24,27 +25,33 @@ EVENT_OF = {"poison": "revision.poisoned", "cancelled": "revision.cancelled", "t
 LIMITS = frozenset({"memory", "output"})
 
 
-def bury(death: Death, line: Line, max_crashes: int) -> None:
+def bury(death: Death, line: Line, max_crashes: int, tally: Tally) -> None:
     """Settle everything that the dead process held, and mark it gone. Raises LineLost; doing it again is harmless."""
     rows = line.call("held_by", worker=death.worker_id, manager=None)
-    outcomes = [_judge(death, row, max_crashes) for row in rows]
-    written: frozenset[int] = frozenset()
-    for start in range(0, len(outcomes), 60):
-        written |= line.settle(outcomes[start : start + 60])
-    for each in outcomes:
-        # (one that was not written had ended already: its worker was killed while the server committed its outcome)
-        if each.verdict != "released" and each.revision_id in written:
-            log.warning(
-                EVENT_OF.get(each.kind or "", "revision.limited" if each.kind == "error" else "revision.crashed"),
-                revision_id=each.revision_id,
-                worker=death.worker_id,
-                why=each.message,
-            )
+    judged = [(_judge(death, row, max_crashes), row[6]) for row in rows]
+    for start in range(0, len(judged), 60):
+        some = judged[start : start + 60]
+        written = line.settle([outcome for outcome, _ in some])
+        for outcome, handler in some:
+            # (one that was not written had ended already: its worker was killed while the server committed its outcome)
+            if outcome.revision_id in written:
+                _note(death, outcome, handler, tally)
     line.call("mark_gone", worker=death.worker_id)
+    if death.reason != "stop":
+        tally.add("restarts", kind=death.reason)
+
+
+def _note(death: Death, outcome: Outcome, handler: str, tally: Tally) -> None:
+    """Log and count what became of a revision that the dead process held."""
+    if (outcome.revision_id, outcome.token) == (death.revision_id, death.token):
+        tally.settled(handler, outcome)
+    if outcome.verdict != "released":
+        event = EVENT_OF.get(outcome.kind or "", "revision.limited" if outcome.kind == "error" else "revision.crashed")
+        log.warning(event, revision_id=outcome.revision_id, worker=death.worker_id, why=outcome.message)
 
 
 def _judge(death: Death, row: Sequence[Any], max_crashes: int) -> Outcome:
-    revision, token, _, attempt, most, crashes = row
+    revision, token, _, attempt, most, crashes, _ = row
     if revision != death.revision_id or token != death.token or death.reason in {"stop", "lease", "recycled"}:
         return verdicts.released(revision, token)
     tries = Tries(attempt, most or death.max_attempts or DEFAULT_MAX_ATTEMPTS, crashes, max_crashes)
@@ -74,7 +81,7 @@ def release_strays(flock: Flock, line: Line, manager_id: str) -> int:
     return len(strays)
 
 
-def rescue(line: Line, lease: float, max_crashes: int, flock: Flock) -> int:
+def rescue(line: Line, lease: float, max_crashes: int, flock: Flock, tally: Tally) -> int:
     """Take back claims whose lease ran out, a bounded number; returns how many. Each counts as a crash.
 
     A living worker of ours keeps its claim: its renewal was kept out by somebody's lock.
@@ -83,7 +90,7 @@ def rescue(line: Line, lease: float, max_crashes: int, flock: Flock) -> int:
     rows = line.call("expired", lease=f"{lease} seconds", how_many=RESCUES_A_SWEEP)
     random.shuffle(rows)  # those that somebody has locked must not stand before the others for ever
     taken = refused = 0
-    for revision, token, worker, attempt, most, crashes in rows:
+    for revision, token, worker, attempt, most, crashes, handler in rows:
         if refused >= REFUSALS_A_SWEEP:
             break
         if worker in ours:
@@ -99,5 +106,7 @@ def rescue(line: Line, lease: float, max_crashes: int, flock: Flock) -> int:
             continue
         if written:
             taken += 1
+            tally.add("rescues")
+            tally.settled(handler, outcome)
             log.warning("revision.rescued", revision_id=revision, worker=worker)
     return taken

@@ -16,6 +16,7 @@ from workerpool.core.briefs import KeeperBrief
 from workerpool.job import artifacts
 from workerpool.keeper.facts import Facts
 from workerpool.keeper.flock import Flock, Sheep
+from workerpool.keeper.tally import Tally
 from workerpool.link.board import Board
 from workerpool.store.line import Line
 
@@ -95,15 +96,15 @@ def _rss(sheep: Sheep) -> int | None:
         return None
 
 
-def fail_unhandled(brief: KeeperBrief, line: Line) -> int:
+def fail_unhandled(brief: KeeperBrief, line: Line, tally: Tally) -> int:
     """End revisions that nobody can perform, with a sentence that names the handler; returns how many."""
     rows = line.call("unhandled", patience=f"{brief.unhandled_after} seconds", how_many=100)
     for revision, handler, there in rows:
         known = ", ".join(there or ()) or "none at all"
         told = f"no living worker has a handler {handler!r} (there are: {known}): is its module in WORKERPOOL_HANDLERS?"
-        line.call(
-            "dismiss", ids=[revision], verdict="failed", message=told, kind="error", halts=brief.after_failure == "halt"
-        )
+        asked = {"verdict": "failed", "message": told, "kind": "error", "halts": brief.after_failure == "halt"}
+        ((ended,),) = line.call("dismiss", ids=[revision], **asked)
+        tally.add("unhandled", count=len(ended))
         log.warning("revision.unhandled", revision_id=revision, handler=handler)
     return len(rows)
 

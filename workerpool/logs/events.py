@@ -88,6 +88,9 @@ EVENTS: Final[dict[str, str]] = {
     "api.stopped": "the API answers no more",
     "request.answered": "a request was answered",
     "request.failed": "a request failed unexpectedly: its traceback",
+    # remote workers
+    "server.lost": "the server of a remote worker does not answer, or not yet; trying on",
+    "server.regained": "the server of a remote worker answers again",
     # revisions
     "revision.claimed": "an attempt began to be ours",
     "revision.started": "the handler was called",

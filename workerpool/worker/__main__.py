@@ -11,6 +11,7 @@ import select
 import signal
 import sys
 import traceback
+from functools import cache
 from pathlib import Path
 
 import setproctitle
@@ -81,7 +82,8 @@ def _work(brief: WorkerBrief, channel: Channel, board: Board, wakeup: int) -> in
     performer = Performer(specs, desk, brief.max_crashes, Footing(brief.bell))
     attendant = Attendant(brief, channel, board, line, desk, wakeup)
     record = Record(board, brief.board_slot)
-    loop = Loop(brief, line, hand, desk, performer, record, handlers, attendant.poke, lambda: channel.send("round"))
+    first_round = cache(lambda: channel.send("round"))
+    loop = Loop(brief, line, hand, desk, performer, record, handlers, attendant.poke, first_round)
     performer.outputs = (
         HandlerOutput(1, "info", lambda: performer.job),
         HandlerOutput(2, "warning", lambda: performer.job),

@@ -1,8 +1,8 @@
 """The second thread of a worker: it listens while a handler runs.
 
 Owns: the channel to the manager, signals, the time limit's gentle half, the stepping down when leases are not renewed
-(R18), and clearing
-the desk behind a long handler. Does not own: killing (the manager does), renewing (the keeper does).
+(R18), clearing the desk behind a long handler, and sending the counts now and then. Does not own: killing (the manager
+does), renewing (the keeper does).
 Invariant: it never waits for the handler, and a handler that holds the interpreter lock only delays it.
 """
 
@@ -73,8 +73,7 @@ class Attendant:
         self._messages()  # some may have come right after the brief
         watched = [self._channel.fileno(), self._wakeup, self._poke_read]
         while True:
-            idle = self.loop is None or self.loop.idle
-            ready, _, _ = select.select(watched, [], [], None if idle else TICK)
+            ready, _, _ = select.select(watched, [], [], self._patience())
             if self._poke_read in ready:
                 with contextlib.suppress(BlockingIOError):
                     os.read(self._poke_read, 4096)
@@ -84,7 +83,19 @@ class Attendant:
                 self._messages()
             if self.loop is not None and self.loop.attempt.token is not None:
                 self._watch(self.loop)
+            if self.loop is not None:
+                self._tell_counts(self.loop)
             self._show()
+
+    def _patience(self) -> float | None:
+        if self.loop is None:
+            return None
+        # (a worker that sleeps wakes for what it has counted before, once, and asks nothing more)
+        return self.loop.tally.sender.due_in() if self.loop.idle else TICK
+
+    def _tell_counts(self, loop: Loop) -> None:
+        with contextlib.suppress(LineLost):  # the loop finds out by itself, and they are sent with the next ones
+            loop.tally.sender.send_when_due()
 
     def _show(self) -> None:
         """Let ``ps`` show what takes long here."""
@@ -143,6 +154,7 @@ class Attendant:
             os.eventfd_write(self._brief.bell, 1)
             with contextlib.suppress(LineLost, StatementRefused):
                 loop.clear_desk()
+                loop.tally.sender.finish()
             deadline = time.monotonic() + 0.7
             while loop.attempt.token is not None and time.monotonic() < deadline:
                 time.sleep(0.02)

@@ -29,6 +29,7 @@ from workerpool.worker.hand import Hand
 from workerpool.worker.pausing import Pausing
 from workerpool.worker.perform import Performer
 from workerpool.worker.settling import note_lost, note_outcome, reconcile, settle_all, still_ours
+from workerpool.worker.tally import Tally
 
 log = logs.get("worker")
 LONGEST_PAUSE, LONGEST_REFUSAL = 0.25, 5.0
@@ -47,17 +48,16 @@ class Loop:
         record: Record,
         handlers: tuple[str, ...],
         poke: Callable[[], None],
-        on_first_round: Callable[[], object],
+        on_round: Callable[[], object],
     ) -> None:
         self._brief, self._line, self._hand, self._desk = brief, line, hand, desk
-        self._performer, self._record, self._poke, self._handlers = performer, record, poke, handlers
-        self._on_first_round: Callable[[], object] | None = on_first_round
-        self._appetite = Appetite()
+        self._performer, self._record, self._handlers = performer, record, handlers
+        self._poke, self._on_round = poke, on_round
+        self._appetite, self._wear, self.tally = Appetite(), Wear(brief.max_revisions, brief.max_rss), Tally(line)
         self._said = "busy"
         self._contended = self._refusals = 0
         self.slept: Callable[[], object] = lambda: None  # called after each sleep
         self._unwatched = True  # the attendant may be asleep since this loop was
-        self._wear = Wear(brief.max_revisions, brief.max_rss)
         self._sent: tuple[Order, float] | None = None
         self._lost: LineLost | None = None
         self.stopping = self.idle = False
@@ -155,11 +155,10 @@ class Loop:
                 self._settle()
                 return "contended"
             self._desk.landed(self._line.refused)
-            if self._on_first_round is not None:
-                self._on_first_round()
-                self._on_first_round = None
+            self._on_round()
             outcomes = self._hand.arrived()
-            note_lost(outcomes, answer.settled)
+            note_lost(outcomes, answer.settled, self.tally)
+            self.tally.claimed(answer.claims)
             self._hand.take_in([claim_of(row, order.token, sent) for row in answer.claims])
             self._appetite.answered(answer, len(outcomes))
             return answer.state
@@ -167,7 +166,7 @@ class Loop:
     def _settle(self) -> None:
         # An attempt that is given back has no claim any more that would let its last words in.
         self._desk.flush()
-        settle_all(self._hand, self._line)
+        settle_all(self._hand, self._line, self.tally)
 
     def clear_desk(self) -> None:
         """A handler takes long: hold nothing behind it, settle what was done before it. Called by the attendant."""
@@ -228,7 +227,7 @@ class Loop:
             else:
                 self._hand.finish(outcome)
             self.attempt.end(completed=outcome.verdict == "completed")
-        note_outcome(claim, outcome)
+        note_outcome(claim, outcome, took, self.tally)
 
     def _starve(self) -> None:
         """Nothing to do: say so in a transaction of its own, look once more after its commit, then sleep (R11)."""
@@ -298,3 +297,4 @@ class Loop:
             self._hand.give_back()
             self._settle()
         presence.say(self._line, self._brief, "gone")
+        self.tally.sender.finish()

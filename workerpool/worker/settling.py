@@ -16,6 +16,7 @@ from workerpool.core.revision import Claim
 from workerpool.store.line import Line, StatementRefused
 from workerpool.worker.attempt import Attempt
 from workerpool.worker.hand import Hand
+from workerpool.worker.tally import Tally
 
 log = logs.get("worker")
 PATIENCE = 0.2
@@ -53,7 +54,7 @@ def still_ours(claim: Claim, hand: Hand, line: Line, attempt: Attempt) -> bool:
     return False
 
 
-def settle_all(hand: Hand, line: Line) -> None:
+def settle_all(hand: Hand, line: Line, tally: Tally) -> None:
     """Settle everything that is done, in one statement if that goes, else one by one.
 
     Raises LineLost with the rest still in hand.
@@ -65,16 +66,16 @@ def settle_all(hand: Hand, line: Line) -> None:
                 written = line.settle(outcomes)
             except StatementRefused as error:
                 log.warning("settlement.refused", error=str(error), count=len(outcomes))
-                _one_by_one(hand, line, outcomes)
+                _one_by_one(hand, line, outcomes, tally)
                 continue
-            note_lost(outcomes, written)
+            note_lost(outcomes, written, tally)
             hand.drop(frozenset(each.revision_id for each in outcomes))
 
 
-def _one_by_one(hand: Hand, line: Line, outcomes: list[Outcome]) -> None:
+def _one_by_one(hand: Hand, line: Line, outcomes: list[Outcome], tally: Tally) -> None:
     for outcome in outcomes:
         try:
-            note_lost([outcome], line.settle([outcome]))
+            note_lost([outcome], line.settle([outcome]), tally)
             hand.drop(frozenset({outcome.revision_id}))
         except StatementRefused as error:
             if error.passing:
@@ -85,16 +86,18 @@ def _one_by_one(hand: Hand, line: Line, outcomes: list[Outcome]) -> None:
             hand.replace(Outcome(outcome.revision_id, outcome.token, "failed", message=told[:2000], kind="error"))
 
 
-def note_outcome(claim: Claim, outcome: Outcome) -> None:
-    """Log an attempt that did not complete its revision."""
+def note_outcome(claim: Claim, outcome: Outcome, took: float, tally: Tally) -> None:
+    """Count an attempt, whose handler took so many seconds; log one that did not complete its revision."""
+    tally.ended(claim.handler, outcome, took)
     if outcome.verdict != "completed":
         log.info(EVENT_OF[outcome.verdict], revision_id=claim.revision_id, attempt=claim.attempt, why=outcome.message)
 
 
-def note_lost(outcomes: list[Outcome], written: frozenset[int]) -> None:
-    """Log the outcomes that were refused because their claim was lost: an attempt that ran in vain."""
+def note_lost(outcomes: list[Outcome], written: frozenset[int], tally: Tally) -> None:
+    """Log and count the outcomes that were refused because their claim was lost: an attempt that ran in vain."""
     for outcome in outcomes:
         if outcome.revision_id not in written:
+            tally.fenced()
             log.warning("revision.fenced", revision_id=outcome.revision_id, verdict=outcome.verdict)
 
 

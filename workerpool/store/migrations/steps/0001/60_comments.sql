@@ -300,3 +300,10 @@ COMMENT ON COLUMN {schema}.receipts.revision_ids IS 'The revisions that came of 
 COMMENT ON COLUMN {schema}.receipts.created_at IS 'When it arrived first.';
 COMMENT ON FUNCTION {schema}.remote_claim IS 'Claim one revision for a worker that speaks HTTP, once for each request.';
 COMMENT ON FUNCTION {schema}.remote_seen IS 'A worker that speaks HTTP says that it lives, and is told what is paused.';
+COMMENT ON TABLE {schema}.tallies IS
+'What all processes have counted since the schema was made, for /metrics and StatsD; each adds what it has counted every few seconds.';
+COMMENT ON COLUMN {schema}.tallies.name IS 'What: claims, outcomes, run_seconds, wait_seconds, restarts, rescues and so on.';
+COMMENT ON COLUMN {schema}.tallies.handler IS 'Of which handler; empty: it is of none.';
+COMMENT ON COLUMN {schema}.tallies.kind IS 'Which: of an outcome its verdict and kind (retried:timeout), of a restart its reason.';
+COMMENT ON COLUMN {schema}.tallies.bucket IS 'Of lengths of time: those up to so many seconds, and longer than the bucket before. Else infinity.';
+COMMENT ON COLUMN {schema}.tallies.value IS 'How many, or of a _sum how many seconds; it only rises.';

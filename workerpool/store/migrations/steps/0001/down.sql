@@ -1,6 +1,6 @@
 -- Back to nothing: every object of the schema, not the schema itself (it may be the user's, and holds the version table).
 DROP VIEW {schema}.safe_state, {schema}.pause_metrics, {schema}.active_counts, {schema}.running_revisions, {schema}.stuck_revisions, {schema}.item_status, {schema}.queue_status;
-DROP TABLE {schema}.receipts, {schema}.api_tokens, {schema}.agents, {schema}.llm_providers, {schema}.webhook_deliveries, {schema}.schedules, {schema}.continuations,
+DROP TABLE {schema}.tallies, {schema}.receipts, {schema}.api_tokens, {schema}.agents, {schema}.llm_providers, {schema}.webhook_deliveries, {schema}.schedules, {schema}.continuations,
     {schema}.work_tokens, {schema}.control_events, {schema}.pause_state, {schema}.pauses, {schema}.workers,
     {schema}.execution_log, {schema}.items, {schema}.revisions;
 DROP FUNCTION {schema}.remote_seen, {schema}.remote_claim, {schema}.then_enqueue, {schema}.purge, {schema}.unhalt, {schema}.halt, {schema}.edit, {schema}.queue_drafts,

@@ -366,3 +366,9 @@ def follow(job: Job) -> None:
         raise Fail("as asked")
     if job.payload.get("end") == "crash":
         os.abort()
+
+
+@handler("environment")
+def environment(job: Job) -> dict[str, str]:
+    """Show what a handler can see of its process's environment."""
+    return dict(os.environ)

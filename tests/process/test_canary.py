@@ -67,6 +67,8 @@ def test_no_secret_is_anywhere_but_where_it_was_given(
     with Session(database, "workerpool", "test") as session:
         made, _ = access.add(session, "remote", "worker", "test")
     secrets = (TOKEN, WEBHOOK, SOURCE, made)
+    seen = daemon.ended(daemon.insert("page", "environment"))["result"]
+    assert seen["JOURNAL"] == str(daemon.journal), "the handler tells what it sees"
     edit, delivery = b'{"item_key": "page", "handler": "work"}', b'{"page": "home"}'
     operator = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json"}
     worker = operator | {"Authorization": f"Bearer {made}"}
@@ -87,9 +89,9 @@ def test_no_secret_is_anywhere_but_where_it_was_given(
         ask(daemon, "/api/queue", Authorization=f"Bearer {TOKEN}x"),
         ask(daemon, f"/api/queue?token={TOKEN}x"),
         ask(daemon, "/api/revisions", b'{"itemKey": 1}', **operator),
-        ask(daemon, "/api/queue/jobs/3/complete", done.replace(b'"done"', b'"done'), **worker),
-        ask(daemon, "/api/queue/jobs/3/complete", done, **worker),
-        ask(daemon, "/api/queue/jobs/3/complete", done.replace(b"done", b"other"), **worker),
+        ask(daemon, "/api/queue/jobs/4/complete", done.replace(b'"done"', b'"done'), **worker),
+        ask(daemon, "/api/queue/jobs/4/complete", done, **worker),
+        ask(daemon, "/api/queue/jobs/4/complete", done.replace(b"done", b"other"), **worker),
         ask(daemon, "/login", f"token={TOKEN}".encode(), Content_Type="application/x-www-form-urlencoded"),
     ]
     statuses = [status for status, _ in answers]

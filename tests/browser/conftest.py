@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
-from tests.process.daemon import Daemon, until
+from tests.process.conftest import free_port
+from tests.process.daemon import Daemon
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 HERE = Path(__file__).parent
@@ -50,25 +50,14 @@ def pool(database: str, tmp_path: Path) -> Iterator[Callable[..., Daemon]]:
     made: list[Daemon] = []
 
     def make(**settings: object) -> Daemon:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
         folder = tmp_path / f"pool{len(made)}"
         folder.mkdir()
-        made.append(Daemon(database, folder, http=f"127.0.0.1:{port}", **settings))
+        made.append(Daemon(database, folder, http=f"127.0.0.1:{free_port()}", **settings))
         return made[-1]
 
     yield make
     for each in made:
         each.clear()
-
-
-def up(daemon: Daemon) -> Daemon:
-    """Start a daemon, and wait until its API listens."""
-    before = len(daemon.events("api.listening"))
-    daemon.start()
-    until(lambda: len(daemon.events("api.listening")) > before, what="the API")
-    return daemon
 
 
 @pytest.fixture

@@ -11,8 +11,11 @@ from typing import Any
 
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import PICTURES, TOKEN, up
+from tests.browser.conftest import PICTURES, TOKEN
+from tests.process.conftest import free_port, up
 from tests.process.daemon import Daemon, gone, until
+from tests.process.own_server import OwnServer
+from workerpool.store import migrate
 from workerpool.store.session import Session
 
 Pool = Callable[..., Daemon]
@@ -208,6 +211,32 @@ def test_what_is_lost_is_said_and_comes_back(pool: Pool, look: Look) -> None:
     daemon.sql(PAUSED)
     badge(page, "Paused (Drain)")
     assert daemon.stop() == 0
+
+
+def test_a_database_that_is_away_is_said_and_comes_back(look: Look, tmp_path: Path) -> None:
+    """PostgreSQL stopped under it: the page says so and stays; when it is back, so is what is live."""
+    server = OwnServer()
+    try:
+        server.start()
+        migrate.upgrade(server.url)
+        daemon = Daemon(server.url, tmp_path, http=f"127.0.0.1:{free_port()}", lease="40s", heartbeat="500ms")
+        page = look(up(daemon))
+        badge(page, "Running")
+        server.stop()
+        expect(page.locator("#connection")).to_contain_text("what you see is as it was", timeout=20_000)
+        assert page.request.get("/readyz").status == 503
+        assert page.request.get("/healthz").status == 200
+        answer = page.request.get("/api/queue")
+        assert (answer.status, answer.headers["retry-after"]) == (503, "2")
+        expect(page.locator("#badge")).to_have_text("Workers: Running")
+        server.start()
+        expect(page.locator("#connection")).to_be_hidden(timeout=20_000)
+        daemon.sql(PAUSED)
+        badge(page, "Paused (Drain)")
+        assert daemon.stop() == 0
+        daemon.clear()
+    finally:
+        server.remove()
 
 
 EVIL = """<img src=x onerror="document.title='broken in'"><script>document.title='broken in'</script>'"`{{7919*7907}}"""

@@ -15,6 +15,7 @@ from workerpool.api.face import Face
 from workerpool.api.http.guard import Stands, Viewer
 from workerpool.api.http.models.jobs import Health
 from workerpool.api.http.problems import documented
+from workerpool.api.metrics import CONTENT_TYPE
 from workerpool.api.service import pool
 from workerpool.api.service.troubles import describe
 
@@ -79,7 +80,5 @@ def _health(response: Response, face: Face) -> Health:
 )
 def metrics(face: Stands, _who: Viewer) -> Response:
     """Return the figures of the pool, for Prometheus."""
-    from workerpool.api.metrics import CONTENT_TYPE
-
     with face.session() as session:
         return Response(face.metrics.text(session), media_type=CONTENT_TYPE)

@@ -193,16 +193,16 @@ def _settle(session: Session, remote: Remote, outcome: Outcome, asked: str) -> S
     revision = outcome.revision_id
     digest = hashlib.sha256(asked.encode()).digest()
     about = {"holder": remote.holder, "purpose": "settle", "key": f"{revision} {outcome.token}"}
-    known = session.row("receipt", **about)
-    if known is None:
-        _mine(session, remote, revision, outcome.token)
-        with session.transaction():
-            if session.row("add_receipt", **about, digest=digest, revisions=[revision]) is None:
-                known = session.row("receipt", **about)
-            else:
-                row = session.row("settle", **outcome_arrays([outcome]), only_expired=False)
-                if row is None or not row["settled"]:
-                    raise ClaimLost(revision)
+    known = None
+    with session.transaction():
+        # The receipt first: it waits for the same request, which may be ending the claim at this moment.
+        if session.row("add_receipt", **about, digest=digest, revisions=[revision]) is None:
+            known = session.row("receipt", **about)
+        else:
+            _mine(session, remote, revision, outcome.token)
+            row = session.row("settle", **outcome_arrays([outcome]), only_expired=False)
+            if row is None or not row["settled"]:
+                raise ClaimLost(revision)
     if known is not None and known["digest"] != digest:
         raise ClaimLost(revision)
     after = _row(session, revision)

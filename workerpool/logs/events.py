@@ -86,6 +86,7 @@ EVENTS: Final[dict[str, str]] = {
     "api.unbound": "the API's address cannot be had; it is tried again, and the pool works without",
     "api.missing": "packages of the API are not installed: it is off",
     "api.stopped": "the API answers no more",
+    "statsd.failed": "figures could not be sent to StatsD; told once an hour for each cause, and tried again",
     "request.answered": "a request was answered",
     "request.failed": "a request failed unexpectedly: its traceback",
     # remote workers

@@ -169,7 +169,7 @@ def _slower(wait: float) -> Response:
 
 
 def _path(scope: Scope) -> str:
-    """Return the path with its slashes and percent signs as they were sent: so a name with a slash is one part of it."""
+    """Return the path with slashes and percent signs as they were sent: so a name with a slash is one part of it."""
     raw: bytes = scope.get("raw_path") or scope["path"].encode()
     text = raw.partition(b"?")[0].decode("latin-1")
     return unquote(text.replace("%25", "%2525").replace("%2F", "%252F").replace("%2f", "%252F"))

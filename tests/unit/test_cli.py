@@ -252,7 +252,7 @@ def test_text_from_the_database_cannot_command_the_terminal() -> None:
         "at": datetime.now(UTC),
         "level": "info",
         "message": "\x1b]0;x",
-        "data": [1],
+        "data": {"\x1b[31m": 1},
     }
     assert "\x1b]" not in tables.log_line(line, with_revision=True)
 
@@ -267,9 +267,9 @@ def test_lengths_of_time_are_readable(seconds: float, text: str) -> None:
 
 
 def test_a_piped_table_is_aligned_text(capsys: pytest.CaptureFixture[str]) -> None:
-    """No colour and no frame where a program reads it."""
-    tables.write_table(("item", "waits for"), [("a", "a free worker"), ("longer", None)])
-    assert capsys.readouterr().out == "ITEM    WAITS_FOR\na       a free worker\nlonger\n"
+    """No colour and no frame where a program reads it; a row is a line, whatever it holds."""
+    tables.write_table(("item", "waits for"), [("a", "a free worker"), ("longer", None), ("b\nc", "d\te")])
+    assert capsys.readouterr().out == "ITEM    WAITS_FOR\na       a free worker\nlonger\nb\\nc    d\\te\n"
 
 
 def test_asking_for_the_manager_does_not_keep_one_from_starting(tmp_path: Path) -> None:

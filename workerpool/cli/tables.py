@@ -64,6 +64,7 @@ def write_table(columns: Sequence[str], rows: Iterable[Sequence[object]], empty:
     elif on_terminal():
         _draw(columns, texts)
     else:
+        texts = [[cell.replace("\n", "\\n").replace("\t", "\\t") for cell in row] for row in texts]  # a row is a line
         widths = [max(len(row[place]) for row in [list(columns), *texts]) for place in range(len(columns))]
         for row in [[column.upper().replace(" ", "_") for column in columns], *texts]:
             click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
@@ -96,7 +97,7 @@ def log_line(row: dict[str, Any], *, with_revision: bool) -> str:
     at = row["at"].astimezone().strftime("%H:%M:%S.%f")[:-3]
     whose = f"revision {row['revision_id']} " if with_revision else ""
     data = row["data"] if isinstance(row["data"], dict) else {"data": row["data"]}
-    known = " ".join(f"{key}={printable(value)}" for key, value in data.items() if value is not None)
+    known = " ".join(f"{safe(str(key))}={printable(value)}" for key, value in data.items() if value is not None)
     tail = f"  {known}" if known else ""
     message = safe(row["message"])
     return f"{at} {whose}attempt {row['attempt']} {paint(row['level'].ljust(7))} {message}{click.style(tail, dim=True)}"

@@ -53,6 +53,7 @@ VERBS = {
     "export": "item",
     "tokens": "tokens",
     "web": "web",
+    "mcp": "mcp",
     "demo": "demo",
     "bench": "bench",
     "completion": "settings",

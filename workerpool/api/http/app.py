@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from importlib.metadata import version
-from typing import Any
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from starlette.routing import Route
 
 from workerpool.api.dashboard import acts, pages
 from workerpool.api.dashboard.view import HERE, Static
@@ -16,6 +18,9 @@ from workerpool.api.face import Face
 from workerpool.api.http import events, health, hooks, items, jobs, problems, revisions, system
 from workerpool.api.http.gate import Gate
 from workerpool.api.http.guard import Guard
+
+if TYPE_CHECKING:
+    from workerpool.api.tools.server import Mount
 
 ABOUT = """
 Ordered changes to items, performed by worker processes that may crash. Names are in camelCase; snake_case is
@@ -27,10 +32,13 @@ problem document (RFC 9457).
 def application(face: Face) -> FastAPI:
     """Return the application that stands on *face*, which it opens and closes."""
 
+    tools = _tools(face)
+
     @asynccontextmanager
     async def life(_app: FastAPI) -> AsyncIterator[None]:
         face.open()
-        yield
+        async with tools.manager.run() if tools is not None else nullcontext():
+            yield
         face.close()
 
     app = FastAPI(
@@ -45,12 +53,25 @@ def application(face: Face) -> FastAPI:
     app.state.face, guard = face, Guard(face)
     app.state.guard = guard
     problems.add_handlers(app)
+    if tools is not None:
+        app.router.routes.append(
+            Route("/mcp", endpoint=tools, methods=["GET", "POST", "DELETE"], include_in_schema=False)
+        )
     app.mount("/static", Static(directory=HERE / "static"), name="static")
     for room in (pages, acts, revisions, items, jobs, system, hooks, events, health):
         app.include_router(room.router)
     app.add_middleware(Gate, face=face, guard=guard)
     app.openapi = lambda: _described(app, guard)  # type: ignore[method-assign]
     return app
+
+
+def _tools(face: Face) -> Mount | None:
+    """Return the tools for agents; None where their package is not installed."""
+    if find_spec("mcp") is None:
+        return None
+    from workerpool.api.tools.server import Mount
+
+    return Mount(face)
 
 
 def _described(app: FastAPI, guard: Guard) -> dict[str, Any]:

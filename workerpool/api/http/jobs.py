@@ -29,7 +29,11 @@ def claim(face: Stands, who: Worker, asked: models.ClaimIn) -> models.Claimed:
     """
     asker = _remote(who, asked.worker)
     with face.session() as session:
-        said = remote.claim(session, asker, str(asked.claim_request_id), asked.handlers, face.lease)
+        return claimed(face, remote.claim(session, asker, str(asked.claim_request_id), asked.handlers, face.lease))
+
+
+def claimed(face: Face, said: Said) -> models.Claimed:
+    """Return the answer to a claim."""
     job = None
     if said.job is not None:
         key = {"idempotency_key": f"{said.job['id']}:{said.job['attempt']}"}
@@ -42,14 +46,14 @@ def heartbeat(id: Id, face: Stands, who: Worker, asked: models.HeartbeatIn) -> m
     """Lengthen the lease; hear of a cancel, and of a pause that wants the handler to stay at its next checkpoint."""
     with face.session() as session:
         token, lease = asked.claim_token, face.lease
-        return _told(remote.heartbeat(session, _remote(who, asked.worker), id, token, lease, is_held=asked.held))
+        return told(remote.heartbeat(session, _remote(who, asked.worker), id, token, lease, is_held=asked.held))
 
 
 @router.post("/{id}/progress", responses=PROBLEMS)
 def progress(id: Id, face: Stands, who: Worker, asked: models.ProgressIn) -> models.Acknowledged:
     """Say how far it is, and write lines into its log."""
     with face.session() as session:
-        return _told(
+        return told(
             remote.progress(
                 session,
                 _remote(who, asked.worker),
@@ -67,7 +71,7 @@ def progress(id: Id, face: Stands, who: Worker, asked: models.ProgressIn) -> mod
 def complete(id: Id, face: Stands, who: Worker, asked: models.CompleteIn) -> models.Acknowledged:
     """The attempt succeeded. The same result again is answered the same."""
     with face.session() as session:
-        return _told(remote.complete(session, _remote(who, asked.worker), id, asked.claim_token, asked.result))
+        return told(remote.complete(session, _remote(who, asked.worker), id, asked.claim_token, asked.result))
 
 
 @router.post("/{id}/fail", responses=PROBLEMS)
@@ -75,7 +79,7 @@ def fail(id: Id, face: Stands, who: Worker, asked: models.FailIn) -> models.Ackn
     """The attempt failed: it is tried again while attempts are left, unless it is *final*."""
     after = timedelta(seconds=asked.retry_after_seconds) if asked.retry_after_seconds is not None else None
     with face.session() as session:
-        return _told(
+        return told(
             remote.fail(
                 session,
                 _remote(who, asked.worker),
@@ -96,7 +100,7 @@ def release(id: Id, face: Stands, who: Worker, asked: models.ReleaseIn) -> model
     after = timedelta(seconds=asked.after_seconds) if asked.after_seconds is not None else None
     with face.session() as session:
         why = asked.reason or None
-        return _told(remote.release(session, _remote(who, asked.worker), id, asked.claim_token, why, after=after))
+        return told(remote.release(session, _remote(who, asked.worker), id, asked.claim_token, why, after=after))
 
 
 def intervals(face: Face) -> models.Intervals:
@@ -111,5 +115,6 @@ def _remote(who: Subject, slot: str) -> Remote:
     return Remote(who.name, slot, who.scopes if who.role == "worker" else None)
 
 
-def _told(said: Said) -> models.Acknowledged:
+def told(said: Said) -> models.Acknowledged:
+    """Return the answer to what an attempt said."""
     return models.Acknowledged(job=models.JobState.model_validate(said.job), system=system_of(said.system))

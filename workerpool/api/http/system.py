@@ -12,6 +12,7 @@ from workerpool.api.http.models import pool as models
 from workerpool.api.http.problems import documented
 from workerpool.api.http.strict import StrictRoute
 from workerpool.api.service import pool
+from workerpool.api.service.pool import PauseState, Safety
 from workerpool.core.revision import STATUSES
 
 router = APIRouter(prefix="/api", tags=["pool"], route_class=StrictRoute)
@@ -86,18 +87,7 @@ def safe_state(
     """Return whether nothing runs outside a hold, as of one moment, and what keeps it from being so."""
     with face.session() as session:
         found = pool.safe_state(session, scope)
-    return models.SafeState(
-        is_safe=found.is_safe,
-        paused=found.paused,
-        mode=found.mode,
-        version=found.version,
-        running=len(found.running),
-        held=len(found.held),
-        lost=len(found.lost),
-        active_tokens=len(found.tokens),
-        unaware=[each["id"] for each in found.unaware],
-        obstacles=found.obstacles(),
-    )
+    return safe_state_of(found)
 
 
 @router.get("/system/events", responses=documented(422))
@@ -141,9 +131,29 @@ def system_of(row: dict[str, Any]) -> models.System:
 
 def _pause(face: Face, lifted: int | None = None) -> models.Pause:
     with face.session() as session:
-        found = pool.pause_state(session)
+        return pause_of(pool.pause_state(session), lifted)
+
+
+def pause_of(found: PauseState, lifted: int | None = None) -> models.Pause:
+    """Return the pause as it is told; *lifted*: how many a resume has just taken away."""
     return models.Pause.model_validate(
         found.state
         | {"workers_paused": found.state["paused"], "metrics": found.metrics, "lifted": lifted}
         | {"pauses": found.asked, "events": found.events}
+    )
+
+
+def safe_state_of(found: Safety) -> models.SafeState:
+    """Return how safe it is, as it is told."""
+    return models.SafeState(
+        is_safe=found.is_safe,
+        paused=found.paused,
+        mode=found.mode,
+        version=found.version,
+        running=len(found.running),
+        held=len(found.held),
+        lost=len(found.lost),
+        active_tokens=len(found.tokens),
+        unaware=[each["id"] for each in found.unaware],
+        obstacles=found.obstacles(),
     )

@@ -16,6 +16,11 @@ from workerpool.store import pausing
 from workerpool.store.pausing import Mode, Safety
 from workerpool.store.session import Row, Session
 
+__all__ = [
+    "PauseState", "Safety", "events", "look", "note", "pause", "pause_state", "pauses", "queue", "resume", "safe_state",
+    "system", "wake", "workers",
+]  # fmt: skip
+
 
 @dataclass(frozen=True, slots=True)
 class PauseState:
@@ -127,6 +132,11 @@ def queue(session: Session) -> list[Row]:
 def events(session: Session, control: str | None, after: int | None, how_many: int) -> list[Row]:
     """Return what operators did: after the event *after*, else the latest."""
     return session.rows("events", control=control, after=after, how_many=how_many)
+
+
+def note(session: Session, control: str, action: str, why: str, who: str, target: str) -> None:
+    """Record why something was done, where the verb itself does not take a reason."""
+    session.rows("add_event", control=control, action=action, reason=why, who=who, target=target)
 
 
 def wake(session: Session) -> None:

@@ -17,7 +17,7 @@ from datetime import timedelta
 from typing import Any, Literal
 from uuid import UUID, uuid4
 
-from workerpool.api.service import items
+from workerpool.api.service import items, pool
 from workerpool.api.service.refusals import ClaimLost, NoSuchRevision, NotYours
 from workerpool.core import outcome as outcomes
 from workerpool.core.errors import FailureKind
@@ -111,6 +111,13 @@ def heartbeat(
         wanted = gone_on is None or not gone_on["go_on"]
     about = {"id": revision, "lease_expires_at": renewed["lease_expires_at"], "cancel_requested": renewed["cancelling"]}
     return Said(about | {"hold": wanted}, system)
+
+
+def check(session: Session, remote: Remote, revision: int, token: UUID) -> Said:
+    """Tell whether a claim is in force, and change nothing. Raises NoSuchRevision, NotYours, ClaimLost."""
+    row = _mine(session, remote, revision, token)
+    system = pool.system(session)
+    return Said({"id": revision, "lease_expires_at": row["lease_expires_at"]}, system)
 
 
 def progress(

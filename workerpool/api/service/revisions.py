@@ -22,8 +22,8 @@ from workerpool.store.enqueueing import CannotEnqueue, Enqueued, NewRevision
 from workerpool.store.session import Row, Session
 
 __all__ = [
-    "Answer", "Enqueued", "Filter", "NewRevision", "Receipt", "cancel", "edit", "enqueue", "explain", "find", "log",
-    "queue", "retry", "sentence", "show", "state",
+    "Answer", "Enqueued", "Filter", "NewRevision", "Receipt", "cancel", "check", "edit", "enqueue", "explain", "find",
+    "log", "queue", "retry", "sentence", "show", "state",
 ]  # fmt: skip
 
 #: Answers of verbs that are no refusals.
@@ -58,6 +58,13 @@ def enqueue(session: Session, new: Sequence[NewRevision], receipt: Receipt | Non
         raise NotValid(
             str(error), problems=[{"field": p.field, "allowed": p.allowed} for p in error.problems]
         ) from None
+
+
+def check(new: Sequence[NewRevision]) -> None:
+    """Raise NotValid unless the queue could hold all of *new*."""
+    wrong = [problem for each in new for problem in enqueueing.problems(each)]
+    if wrong:
+        raise NotValid("; ".join(map(str, wrong)))
 
 
 def _once(session: Session, new: Sequence[NewRevision], receipt: Receipt) -> list[Enqueued]:

@@ -18,17 +18,17 @@ WITH RECURSIVE place AS (
         WHERE r.handler = p.handler AND r.status = 'pending' AND r.parked IS NULL AND -(r.priority::integer) = p.rank
         ORDER BY r.id LIMIT 100) c
     UNION ALL
-    -- (nobody has made these candidates yet, as nobody claims)
+    -- (nobody has made these candidates yet, as nobody claims; the instant is one that an index can be asked for)
     SELECT d.id, d.item_key, d.run_at FROM (
         SELECT r.id, r.item_key, r.run_at FROM {schema}.revisions r
-        WHERE (r.status = 'scheduled' OR r.parked = 'due') AND r.run_at <= clock_timestamp()
+        WHERE (r.status = 'scheduled' OR r.parked = 'due') AND r.run_at <= statement_timestamp()
         ORDER BY r.run_at LIMIT 100) d
 )
 SELECT s.paused, s.mode, cardinality(s.scopes) AS scopes,
        CASE WHEN s.paused THEN extract(epoch FROM clock_timestamp() - s.requested_at)::double precision ELSE 0 END AS pause_age,
        (SELECT greatest(0, extract(epoch FROM clock_timestamp() - min(c.since)))::double precision FROM candidate c
         WHERE (SELECT p.id FROM {schema}.revisions p WHERE p.item_key >= c.item_key AND p.item_key <= c.item_key AND p.status = 'pending'
-               AND p.id < 0 ORDER BY p.item_key, p.id LIMIT 1) IS NULL
+               AND p.id < c.id ORDER BY p.item_key, p.id LIMIT 1) IS NULL
           AND (SELECT p.id FROM {schema}.revisions p WHERE p.item_key = c.item_key AND p.status = 'processing' LIMIT 1) IS NULL
           AND (SELECT 1 FROM {schema}.items i WHERE i.item_key = c.item_key AND i.halted_at IS NOT NULL LIMIT 1) IS NULL) AS head_age,
        (SELECT count(*) FROM (SELECT 1 FROM {schema}.items i WHERE i.halted_at IS NOT NULL ORDER BY i.item_key LIMIT 100000) h) AS halted,

@@ -13,10 +13,8 @@ url=${WORKERPOOL_URL:-http://127.0.0.1:3031}
 handler=${WORKERPOOL_HANDLER:-words}
 worker=${WORKERPOOL_WORKER:-sh1}
 dir=$(mktemp -d)
-echo none >"$dir/told"
 trap 'rm -rf "$dir"' EXIT
-stopping='' away='' request='' sleeping=''
-trap 'stopping=1' TERM INT
+echo none >"$dir/told"
 
 # The token goes into a file that only we can read: what stands in arguments, everybody on the machine can read.
 if [ -n "${WORKERPOOL_REMOTE_TOKEN:-}" ]; then
@@ -26,11 +24,15 @@ unset WORKERPOOL_REMOTE_TOKEN
 
 say() { printf '%s worker.sh: %s\n' "$(date -u +%Y-%m-%dT%H:%M:%SZ)" "$*" >&2; }
 
-# nap SECONDS: a signal ends it.
+stopping() { [ -e "$dir/stopping" ] || ! kill -0 $$ 2>/dev/null; }
+
+# nap SECONDS: less, if we are to stop.
 nap() {
-    sleep "$1" &
-    sleeping=$!
-    wait "$sleeping" || kill "$sleeping" 2>/dev/null || :
+    left=$1
+    while [ "$left" -gt 0 ] && ! stopping; do
+        sleep 1
+        left=$((left - 1))
+    done
 }
 
 # ask NAME PATH <BODY: sets status (000: nobody answered); the answer is in the file NAME.
@@ -47,7 +49,7 @@ body() {
 
 # note_pause NAME: say what is in force, once a version.
 note_pause() {
-    jq -r '.system | if .workersPaused then "version \(.version), \(.mode): \(.reason)" else "none" end' "$dir/$1" >"$dir/pause"
+    jq -r '.system | if .workersPaused then "\(.version), \(.mode): \(.reason)" else "none" end' "$dir/$1" >"$dir/pause"
     if ! cmp -s "$dir/pause" "$dir/told"; then
         say "pause: $(cat "$dir/pause")"
         cp "$dir/pause" "$dir/told"
@@ -59,7 +61,6 @@ note_pause() {
 # (By the wall clock, which sh alone has: a second is taken off, since it is read in whole ones.)
 beat() {
     trap ': >"$dir/lost"' EXIT
-    trap 'kill "$sleeping" 2>/dev/null; exit 0' TERM
     accepted=$(date +%s)
     while :; do
         held=false
@@ -73,7 +74,7 @@ beat() {
         *) break ;;
         esac
         [ $(($(date +%s) - accepted)) -lt $((lease - 1)) ] || break
-        if [ -e "$dir/hold" ]; then nap 1; else nap "$heartbeat"; fi
+        if [ -e "$dir/hold" ]; then sleep 1; else sleep "$heartbeat"; fi
     done
 }
 
@@ -90,21 +91,22 @@ heed() {
 
 # -- the work ----------------------------------------------------------------------------------------------------------
 
+ended() { [ -e "$dir/cancelled" ] || [ -e "$dir/lost" ] || stopping; }
+
 # checkpoint: stay here while the pool is quiesced; false where the work is to end.
 checkpoint() {
     if [ -e "$dir/hold" ]; then
         say "revision $id is held"
         : >"$dir/held"
-        while [ -e "$dir/held" ] && [ ! -e "$dir/cancelled" ] && [ ! -e "$dir/lost" ] && [ -z "$stopping" ]; do
-            nap 1
-        done
+        while [ -e "$dir/held" ] && ! ended; do sleep 1; done
     fi
-    [ ! -e "$dir/cancelled" ] && [ ! -e "$dir/lost" ] && [ -z "$stopping" ]
+    ! ended
 }
 
-# progress PERCENT STEP: what is lost of it does no harm.
+# progress PERCENT STEP: if it is not heard, that does no harm.
 progress() {
-    body "{percentage: $1, step: \$ENV.step, log: [{message: \$ENV.step}]}" >"$dir/progress.body"
+    body '{percentage: ($percent | tonumber), step: $step, log: [{message: $step}]}' \
+        --arg percent "$1" --arg step "$2" >"$dir/progress.body"
     ask progress "$id/progress" <"$dir/progress.body"
 }
 
@@ -115,9 +117,8 @@ perform() {
     round=0
     while [ "$round" -lt "$rounds" ]; do
         checkpoint || return 1
-        step="round $((round + 1)) of $rounds" && export step
-        progress $((100 * round / rounds))
-        nap 1
+        progress $((100 * round / rounds)) "round $((round + 1)) of $rounds"
+        sleep 1
         round=$((round + 1))
     done
     checkpoint || return 1
@@ -127,14 +128,16 @@ perform() {
 
 # -- a revision from claim to outcome ----------------------------------------------------------------------------------
 
-# settle VERB FILTER: tell how it ended, again until it is heard or the claim is lost. The same twice counts once.
+# settle VERB FILTER: tell how it ended, again until it is heard or the lease is over. The same twice counts once.
 settle() {
     body "$2" --slurpfile result "$dir/result" >"$dir/outcome.body"
-    while [ ! -e "$dir/lost" ]; do
+    over=$(($(date +%s) + lease))
+    while [ "$(date +%s)" -lt "$over" ]; do
         ask outcome "$id/$1" <"$dir/outcome.body"
         case $status in
         200) say "revision $id: $1" && return ;;
-        000 | 408 | 429 | 5*) nap 1 ;;
+        409) break ;;
+        000 | 408 | 429 | 5*) sleep 1 ;;
         *) say "revision $id: $1 was refused: $(jq -r .detail "$dir/outcome")" && return ;;
         esac
     done
@@ -150,46 +153,65 @@ work() {
     say "revision $id of $(jq -c .job.itemKey "$dir/claim"), attempt $(jq -r .job.attempt "$dir/claim")"
     beat &
     beating=$!
-    if perform; then
+    outcome=failed
+    if perform; then outcome=done; fi
+    if [ -e "$dir/lost" ]; then outcome=lost; fi
+    kill -KILL "$beating" 2>/dev/null || :
+    wait "$beating" || :
+    if [ $outcome = lost ]; then
+        say "revision $id: the claim is lost, nothing more is written"
+    elif [ $outcome = done ]; then
         settle complete '{result: $result[0]}'
     elif [ -e "$dir/cancelled" ]; then
         settle fail '{kind: "cancelled", message: "it stopped as it was asked to"}'
-    elif [ -n "$stopping" ]; then
+    elif stopping; then
         settle release '{reason: "the worker is stopping"}'
     else
         settle fail '{message: "the work failed"}'
     fi
-    kill "$beating" 2>/dev/null || :
-    wait "$beating" || :
 }
 
 # -- the loop ----------------------------------------------------------------------------------------------------------
 
+main() {
+    request='' away=''
+    while ! stopping; do
+        # The same id again after a lost answer is the same claim.
+        [ -n "$request" ] || request=$(cat /proc/sys/kernel/random/uuid 2>/dev/null || uuidgen)
+        jq -n --arg handler "$handler" --arg worker "$worker" --arg request "$request" \
+            '{claimRequestId: $request, handlers: [$handler], worker: $worker}' >"$dir/claim.body"
+        ask claim claim <"$dir/claim.body"
+        case $status in
+        200) request='' away='' ;;
+        000 | 408 | 429 | 5*)
+            [ -n "$away" ] || say "no answer from $url ($status); trying on"
+            away=1
+            nap 2
+            continue
+            ;;
+        *)
+            say "the server refuses ($status): $(jq -r .detail "$dir/claim")"
+            return 78
+            ;;
+        esac
+        note_pause claim
+        if jq -e .job "$dir/claim" >/dev/null; then
+            work
+        else
+            nap "$(jq -r 'if .system.workersPaused then .intervals.pausePoll else .intervals.poll end | ceil' "$dir/claim")"
+        fi
+    done
+    say "stopped"
+}
+
+# A terminal or a supervisor may signal the whole group: what works ignores that, and looks at the file.
 say "asks $url for revisions of $handler"
-while [ -z "$stopping" ]; do
-    # The same id again after a lost answer is the same claim.
-    [ -n "$request" ] || request=$(cat /proc/sys/kernel/random/uuid 2>/dev/null || uuidgen)
-    jq -n --arg handler "$handler" --arg worker "$worker" --arg request "$request" \
-        '{claimRequestId: $request, handlers: [$handler], worker: $worker}' >"$dir/claim.body"
-    ask claim claim <"$dir/claim.body"
-    case $status in
-    200) request='' away='' ;;
-    000 | 408 | 429 | 5*)
-        [ -n "$away" ] || say "no answer from $url ($status); trying on"
-        away=1
-        nap 2
-        continue
-        ;;
-    *)
-        say "the server refuses ($status): $(jq -r .detail "$dir/claim")"
-        exit 78
-        ;;
-    esac
-    note_pause claim
-    if jq -e .job "$dir/claim" >/dev/null; then
-        work
-    else
-        nap "$(jq -r 'if .system.workersPaused then .intervals.pausePoll else .intervals.poll end | ceil' "$dir/claim")"
-    fi
+trap ': >"$dir/stopping"' TERM INT
+(trap '' TERM INT && main) &
+working=$!
+code=143
+while [ "$code" -gt 128 ] && kill -0 "$working" 2>/dev/null; do
+    code=0
+    wait "$working" || code=$?
 done
-say "stopped"
+exit "$code"

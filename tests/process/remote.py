@@ -39,9 +39,9 @@ class Remote:
         return cls(daemon, token, [*command, "--handlers", str(HANDLERS), "--log-format", "json", *words], name)
 
     @classmethod
-    def shell(cls, daemon: Daemon, token: str | None, **more: str) -> Remote:
+    def shell(cls, daemon: Daemon, token: str | None, name: str, **more: str) -> Remote:
         """The example in shell."""
-        return cls(daemon, token, [str(SHELL)], "sh1", **more)
+        return cls(daemon, token, [str(SHELL)], name, **more)
 
     def text(self) -> str:
         """All that it has printed."""

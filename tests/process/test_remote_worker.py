@@ -17,6 +17,7 @@ import pytest
 
 from tests.conftest import Databases
 from tests.process.asking import OPERATOR, asking, shared, token_of
+from tests.process.conftest import up
 from tests.process.daemon import Daemon, gone, until
 from tests.process.dropping import Dropping
 from tests.process.remote import Remote
@@ -214,20 +215,25 @@ def test_ctrl_c_twice_is_at_once(daemon: Daemon, start: Start) -> None:
     daemon.sql("UPDATE revisions SET cancel_requested_at = now() WHERE id = %s", revision)
 
 
-def test_a_server_that_is_away_for_a_moment_loses_nothing(daemon: Daemon, start: Start) -> None:
-    """The API is killed while a handler runs, and again when it ends: it is told when another one answers."""
-    remote = start()
-    revision = daemon.insert("away", "far steps", {"steps": 20, "seconds": 0.05})
-    daemon.begun(revision)
-    api = daemon.pid_of_child("api")
-    os.kill(api, signal.SIGKILL)
-    row = daemon.ended(revision)
-    assert (row["status"], row["attempt"]) == ("completed", 1)
-    daemon.pid_of_child("api", other_than=api)
-    assert gone(api)
-    until(lambda: len(daemon.events("api.listening")) > 1, what="the API again")
-    assert daemon.ended(daemon.insert("away", "far steps", {"steps": 1}))["status"] == "completed"
-    assert remote.stop() == 0
+def test_a_server_that_is_away_for_a_moment_loses_nothing(pool: Callable[..., Daemon]) -> None:
+    """The API is killed while a handler runs: the handler runs on, and its result is told to the next one."""
+    own = up(pool(api=True, api_token=OPERATOR, workers=1, lease="60s", unhandled_after="10m", poll_interval="200ms"))
+    remote = Remote.python(own, token_of(own, "far"))
+    try:
+        revision = own.insert("away", "far steps", {"steps": 10, "seconds": 0.05})
+        own.begun(revision)
+        api = own.pid_of_child("api")
+        os.kill(api, signal.SIGKILL)
+        row = own.ended(revision)
+        assert (row["status"], row["attempt"], len(own.entries("begin"))) == ("completed", 1, 1)
+        assert gone(api)
+        remote.event("server.lost")
+        remote.event("server.regained")
+        assert own.ended(own.insert("away", "far steps", {"steps": 1}))["status"] == "completed"
+        assert remote.stop() == 0
+    finally:
+        remote.clear()
+    assert own.stop() == 0
 
 
 def test_it_steps_down_by_its_own_clock(daemon: Daemon, start: Start) -> None:

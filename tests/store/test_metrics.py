@@ -303,8 +303,8 @@ def pages(session: Session, before: str, name: str, **given: Any) -> int:
 
 
 def test_a_scrape_does_not_walk_the_queue_nor_the_past(session: Session, driver: Driver) -> None:
-    """A look touches as many pages with 60,000 revisions pending as with 1,000, with statistics of neither; the depth
-    alone is counted, without looking at what has ended.
+    """A look touches as many pages with 60,000 revisions pending, and as many scheduled, as with 1,000, with statistics
+    of neither; the depth alone is counted, without looking at what has ended.
     """
     driver.sql("SET statement_timeout = '60s'")
     driver.sql("ALTER TABLE {schema}.revisions SET (autovacuum_enabled = off)")
@@ -312,7 +312,12 @@ def test_a_scrape_does_not_walk_the_queue_nor_the_past(session: Session, driver:
     driver.sql("VACUUM ANALYZE {schema}.revisions")
     driver.sql(more, 1, 1_000)
     few = pages(session, "in_order", "gauges", silence=SILENCE)
+    assert few < 2_000
     driver.sql(more, 1_001, 60_000)
+    driver.sql(
+        "INSERT INTO {schema}.revisions (item_key, run_at) "
+        "SELECT 's' || g, now() + interval '1 day' FROM generate_series(1, 60000) g"
+    )
     many = pages(session, "in_order", "gauges", silence=SILENCE)
     assert many <= few + 400  # an index that is one level deeper, for a hundred candidates
     few = pages(session, "in_bulk", "depths", most=1_000_000)

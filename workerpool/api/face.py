@@ -60,7 +60,9 @@ class Face:
     def _push(self, host: str, port: int) -> None:
         """Push the figures until the end; a database that is away is tried again with the next push."""
         statsd = Statsd(self.metrics, host, port)
-        while not self._closed.wait(EVERY):
+        wait = 0.0  # at once: the first push is what the counters begin with
+        while not self._closed.wait(wait):
+            wait = EVERY
             with contextlib.suppress(NoSession), self.sessions.lend() as session:
                 statsd.push(session)
         statsd.close()

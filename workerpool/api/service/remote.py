@@ -23,6 +23,7 @@ from workerpool.core import outcome as outcomes
 from workerpool.core.errors import FailureKind
 from workerpool.core.outcome import Outcome
 from workerpool.core.revision import Tries
+from workerpool.store import tallies
 from workerpool.store.line import outcome_arrays
 from workerpool.store.session import Row, Session
 
@@ -79,6 +80,8 @@ def claim(session: Session, remote: Remote, request: str, handlers: Sequence[str
     assert row is not None, "remote_claim answers one row"
     if row["answer"] != "claimed":
         return Said(None, system)
+    if row["claim_token"] == asked["token"]:  # and not the answer to a request that was repeated
+        _count(session, tallies.key("claims", row["handler"]))
     if row["payload"] is None:
         large = session.row("payload", id=row["id"], token=row["claim_token"])
         if large is None:
@@ -244,6 +247,10 @@ def _seen(session: Session, remote: Remote, state: str, **more: Any) -> Row:
     row = session.row("remote_seen", worker=remote.worker_id, state=state, **about)
     assert row is not None, "remote_seen answers one row"
     return row
+
+
+def _count(session: Session, key: tallies.Key) -> None:
+    session.rows("tally", **tallies.parameters({key: 1.0}))
 
 
 def _scopes(remote: Remote, handler: str) -> tuple[str, str, str]:

@@ -21,18 +21,19 @@ unset EDIT_AGENT_WORKERS WORKER_POLL_INTERVAL EDIT_AGENT_WEBHOOK_PORT
 unset PGHOST PGHOSTADDR PGPORT PGUSER PGDATABASE PGPASSWORD PGPASSFILE PGSERVICE PGSERVICEFILE PGOPTIONS NOTIFY_SOCKET
 export WORKERPOOL_STRICT_EVENTS=1
 
-# The browser's tests need Chromium: it is installed where that may be done without asking, as in a container.
-find_chromium() {
-    for name in chromium chromium-browser google-chrome; do
-        command -v "$name" >/dev/null && return
-    done
-    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-        echo "installing Chromium for the tests of the dashboard"
-        export DEBIAN_FRONTEND=noninteractive
-        { apt-get -qq update && apt-get install -y -qq --no-install-recommends chromium; } >/dev/null 2>&1 || :
-    fi
-}
-find_chromium
+# The browser's tests need Chromium, those of the shell worker curl and jq: they are installed where that may be done
+# without asking (root on Debian, as in a container). Elsewhere those tests are left out, and say so.
+wanted=''
+command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || wanted=chromium
+for tool in curl jq; do
+    command -v "$tool" >/dev/null || wanted="$wanted $tool"
+done
+if [ -n "$wanted" ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+    echo "installing for the tests: $wanted"
+    export DEBIAN_FRONTEND=noninteractive
+    # shellcheck disable=SC2086 # the names are words
+    { apt-get -qq update && apt-get install -y -qq --no-install-recommends $wanted; } >/dev/null 2>&1 || :
+fi
 
 check() {
     if ! output=$("$@" 2>&1); then

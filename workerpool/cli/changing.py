@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
+from workerpool.api.service import revisions as service
 from workerpool.api.service.revisions import DONE, sentence
 from workerpool.cli import filters
 from workerpool.cli.enqueue import read_payload
@@ -66,7 +67,7 @@ def cancel(
     who, grace = changing.actor(), format_duration(settings.cancel_grace)
 
     def do(opened: Session, ids: list[int]) -> list[Answer]:
-        return changing.cancel(opened, ids, who, reason)
+        return service.cancel_all(opened, ids, who, reason)
 
     with session(settings, "cancel") as opened:
         if where:
@@ -111,7 +112,7 @@ def retry(
     who = changing.actor()
 
     def do(opened: Session, ids: list[int]) -> list[Answer]:
-        return changing.retry(opened, ids, who, append=append)
+        return service.retry_all(opened, ids, who, append=append)
 
     with session(settings, "retry") as opened:
         if where:
@@ -131,7 +132,7 @@ def queue(settings: Settings, as_json: bool, revisions: tuple[int, ...]) -> None
     from workerpool.store import changing
 
     with session(settings, "queue") as opened:
-        told = changing.queue(opened, revisions, changing.actor())
+        told = service.queue_all(opened, revisions, changing.actor())
     _tell(told, as_json)
 
 

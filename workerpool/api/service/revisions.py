@@ -22,8 +22,8 @@ from workerpool.store.enqueueing import CannotEnqueue, Enqueued, NewRevision
 from workerpool.store.session import Row, Session
 
 __all__ = [
-    "Answer", "Enqueued", "Filter", "NewRevision", "Receipt", "cancel", "check", "edit", "enqueue", "explain", "find",
-    "log", "queue", "retry", "sentence", "show", "state",
+    "Answer", "Enqueued", "Filter", "NewRevision", "Receipt", "cancel", "cancel_all", "check", "edit", "enqueue",
+    "explain", "find", "log", "queue", "queue_all", "retry", "retry_all", "sentence", "show", "state",
 ]  # fmt: skip
 
 #: Answers of verbs that are no refusals.
@@ -108,19 +108,34 @@ def find(session: Session, wanted: Filter, how_many: int, before: int | None = N
     return found[:how_many], found[how_many - 1]["id"] if len(found) > how_many else None
 
 
+def cancel_all(session: Session, ids: Sequence[int], who: str, why: str = "") -> list[Answer]:
+    """Do the same to several, and return what became of each, refusals too."""
+    return changing.cancel(session, ids, who, why)
+
+
+def retry_all(session: Session, ids: Sequence[int], who: str, *, append: bool = False) -> list[Answer]:
+    """Do the same to several, and return what became of each, refusals too."""
+    return changing.retry(session, ids, who, append=append)
+
+
+def queue_all(session: Session, ids: Sequence[int], who: str) -> list[Answer]:
+    """Do the same to several, and return what became of each, refusals too."""
+    return changing.queue(session, ids, who)
+
+
 def cancel(session: Session, revision: int, who: str, why: str = "") -> Answer:
     """End a revision that has not started, ask one that runs to stop. Raises NoSuchRevision, NotInThisState."""
-    return _accepted(changing.cancel(session, [revision], who, why)[0])
+    return _accepted(cancel_all(session, [revision], who, why)[0])
 
 
 def retry(session: Session, revision: int, who: str, *, append: bool = False) -> Answer:
     """Let a failed or cancelled revision run again, or *append* a copy. Raises NoSuchRevision, NotInThisState."""
-    return _accepted(changing.retry(session, [revision], who, append=append)[0])
+    return _accepted(retry_all(session, [revision], who, append=append)[0])
 
 
 def queue(session: Session, revision: int, who: str) -> Answer:
     """Let a draft take part. Raises NoSuchRevision, NotInThisState."""
-    return _accepted(changing.queue(session, [revision], who)[0])
+    return _accepted(queue_all(session, [revision], who)[0])
 
 
 def edit(

@@ -432,6 +432,8 @@ def test_one_that_dies_in_a_hold_is_rescued_after_the_pause(far: Far, daemon: Da
     job = far.claim()
     operator.post("/api/system/worker-pause", json={"action": "pause", "mode": "quiesce", "reason": "a test"})
     far.told(job, "heartbeat", held=True)
+    # (the other workers of this module have left without a word: nothing waits in them)
+    until(lambda: operator.get("/api/system/safe-state").json()["isSafe"], 2.0, what="safe")
     until(lambda: daemon.sql("SELECT 1 FROM revisions WHERE id = %s AND lease_expires_at < now()", revision))
     until(lambda: operator.get("/api/system/safe-state").json()["isSafe"], what="safe")
     assert operator.get("/api/system/worker-pause").json()["metrics"]["staleRunning"] == 1

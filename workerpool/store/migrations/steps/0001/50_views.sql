@@ -89,5 +89,7 @@ FROM {schema}.pause_state s,
      -- statement may take.
      LATERAL (SELECT count(*) AS active_tokens FROM {schema}.work_tokens k
               WHERE k.expires_at > clock_timestamp() - interval '1 minute') t,
+     -- (In a worker that speaks HTTP, which has no process here, nothing waits that it had claimed: it need not have seen it, and may be gone.)
      LATERAL (SELECT count(*) AS unaware FROM {schema}.workers k
-              WHERE k.is_active AND k.last_heartbeat > clock_timestamp() - interval '5 minutes' AND k.pause_version < s.version) w;
+              WHERE k.is_active AND k.worker_pid <> 0 AND k.last_heartbeat > clock_timestamp() - interval '5 minutes'
+                  AND k.pause_version < s.version) w;

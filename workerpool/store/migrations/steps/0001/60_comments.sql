@@ -62,7 +62,7 @@ COMMENT ON COLUMN {schema}.workers.manager_id IS 'The manager whose child it is:
 COMMENT ON COLUMN {schema}.workers.host IS 'Where it runs.';
 COMMENT ON COLUMN {schema}.workers.slot IS 'Its manager''s numbered place: W1, W2 and so on.';
 COMMENT ON COLUMN {schema}.workers.generation IS 'The running number of the process in that slot.';
-COMMENT ON COLUMN {schema}.workers.worker_pid IS 'Its process id on its host.';
+COMMENT ON COLUMN {schema}.workers.worker_pid IS 'Its process id on its host; 0: it speaks HTTP.';
 COMMENT ON COLUMN {schema}.workers.handlers IS 'What it can perform; it claims nothing else.';
 COMMENT ON COLUMN {schema}.workers.halting IS 'Those of its handlers whose failed revision halts its item.';
 COMMENT ON COLUMN {schema}.workers.limits IS 'Of its handlers that have such a limit: how many may run at once, on all hosts.';

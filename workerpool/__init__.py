@@ -1,11 +1,10 @@
 """workerpool: ordered changes to items, performed by processes that may crash, from a PostgreSQL table.
 
 The house: ``core`` decides, ``store`` remembers, ``worker`` does, ``keeper`` keeps time, ``manager`` keeps alive,
-``cli`` wires.
-``job`` is what a handler holds, ``handlers`` the registry and the built-in handlers, ``link`` how the processes of
-one host talk, ``client`` what other programs use, ``tokens`` their right to be active, ``pool`` the daemon inside of a
-program, ``testing`` the queue in tests, ``config`` the settings, ``logs`` the log. A handler module needs ``handler``
-and ``Job``::
+``api`` shows, ``cli`` wires. ``job`` is what a handler holds, ``handlers`` the registry and the built-in handlers,
+``link`` how the processes of one host talk, ``client`` what other programs use, ``tokens`` their right to be active,
+``pool`` the daemon inside of a program, ``remote`` a worker over HTTP, ``testing`` the queue in tests, ``config`` the
+settings, ``logs`` the log. A handler module needs ``handler`` and ``Job``::
 
     from workerpool import handler, Job
 

@@ -233,6 +233,7 @@ def test_a_database_that_is_away_is_said_and_comes_back(look: Look, tmp_path: Pa
         expect(page.locator("#connection")).to_be_hidden(timeout=20_000)
         daemon.sql(PAUSED)
         badge(page, "Paused (Drain)")
+        until(lambda: daemon.sql("SELECT is_safe FROM safe_state")[0]["is_safe"], 20, "every worker heard of the pause")
         assert daemon.stop() == 0
         daemon.clear()
     finally:

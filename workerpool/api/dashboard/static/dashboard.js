@@ -70,9 +70,12 @@ document.body.addEventListener("htmx:afterRequest", (event) => {
 // -- what somebody opened or closed stays so when its part is renewed ----------------------------------------------
 
 const opened = new Map();
-document.body.addEventListener("toggle", (event) => {
-  if (event.target.dataset.keep) opened.set(event.target.dataset.keep, event.target.open);
-}, true);
+const remember = (part) => opened.set(part.dataset.keep, part.open);
+document.body.addEventListener("toggle", (event) => { if (event.target.dataset.keep) remember(event.target); }, true);
+// The toggle event comes later than the click, and may come later than the swap.
+document.body.addEventListener("htmx:beforeSwap", (event) => {
+  event.detail.target.querySelectorAll("details[data-keep]").forEach(remember);
+});
 document.body.addEventListener("htmx:afterSwap", (event) => {
   event.detail.target.querySelectorAll("details[data-keep]").forEach((part) => {
     if (opened.has(part.dataset.keep)) part.open = opened.get(part.dataset.keep);

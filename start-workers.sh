@@ -90,7 +90,7 @@ install_packages() {
 }
 
 refresh() {
-    extras=embedded,examples,web,mcp
+    extras=embedded,examples,llm,mcp,web
     if [ "$1" = dev ] || [ -f "$venv/.workerpool-dev" ]; then
         extras=$extras,dev
     fi

@@ -53,4 +53,5 @@ if [ "${1:-}" = --long ]; then
     shift
     set -- -m '' "$@"
 fi
-exec python -m pytest "$@" </dev/null
+# Two at a time, each file as a whole: the tests mostly wait, and each process has a PostgreSQL of its own.
+exec python -m pytest -n 2 --dist loadfile "$@" </dev/null

@@ -3,8 +3,9 @@
 The house: ``core`` decides, ``store`` remembers, ``worker`` does, ``keeper`` keeps time, ``manager`` keeps alive,
 ``api`` shows, ``cli`` wires. ``job`` is what a handler holds, ``handlers`` the registry and the built-in handlers,
 ``link`` how the processes of one host talk, ``client`` what other programs use, ``tokens`` their right to be active,
-``pool`` the daemon inside of a program, ``remote`` a worker over HTTP, ``testing`` the queue in tests, ``config`` the
-settings, ``logs`` the log. A handler module needs ``handler`` and ``Job``::
+``pool`` the daemon inside of a program, ``remote`` a worker over HTTP, ``agents`` language models as the workers'
+hands, ``rehearsal`` a model that answers by script, ``testing`` the queue in tests, ``config`` the settings, ``logs``
+the log. A handler module needs ``handler`` and ``Job``::
 
     from workerpool import handler, Job
 

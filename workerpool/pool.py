@@ -9,18 +9,17 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from workerpool import config
 from workerpool.config.settings import VARIABLES
@@ -128,19 +127,17 @@ class Pool:
         if self.is_running:
             return
         self._owner = os.getpid()
-        folder = tempfile.mkdtemp(prefix="workerpool-pool-")
-        try:
-            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ear:
-                ear.bind(f"{folder}/notify")
-                ear.settimeout(STEP)
-                self._process = self._spawn(f"{folder}/notify")
-                try:
-                    self._await_ready(ear, time.monotonic() + _seconds(timeout))
-                except BaseException:
-                    self.stop(0)
-                    raise
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+        # (a name, not a path: one in a deep temporary folder is longer than a socket's may be)
+        name = f"workerpool-{uuid4().hex}"
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ear:
+            ear.bind(f"\0{name}")
+            ear.settimeout(STEP)
+            self._process = self._spawn(f"@{name}")
+            try:
+                self._await_ready(ear, time.monotonic() + _seconds(timeout))
+            except BaseException:
+                self.stop(0)
+                raise
 
     def stop(self, timeout: timedelta | float | None = None) -> int | None:
         """Stop the daemon gracefully and return its exit code, None where it was not started.

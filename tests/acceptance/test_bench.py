@@ -45,11 +45,9 @@ def test_a_small_run_says_what_was_measured_and_on_what(server: Databases, tmp_p
     assert independent["per_second"]["unit"] == "/s"
     assert independent["wal_bytes_per_revision"]["value"] > 100
     assert independent["commits_per_revision"]["value"] > 0
-    assert (
-        0
-        < found["workloads"]["W5"]["figures"]["p50_ms"]["value"]
-        <= found["workloads"]["W5"]["figures"]["max_ms"]["value"]
-    )
+    # (not that it is more than 0: on a busy machine a handler may begin before its enqueuer hears of the commit)
+    response = found["workloads"]["W5"]["figures"]
+    assert response["p50_ms"]["value"] <= response["max_ms"]["value"]
     assert json.loads((tmp_path / "out" / "bench.json").read_text()) == found
     if "FLOOR" in found["workloads"] and found["workloads"]["FLOOR"]["figures"]:
         assert [ratio["value"] > 0 for ratio in independent["per_second"]["ratios"]] == [True, True]

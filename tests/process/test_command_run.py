@@ -3,6 +3,7 @@
 import os
 import shutil
 import stat
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -200,3 +201,27 @@ def test_directories_of_killed_workers_are_removed(own_temporary_directory: Path
         assert stat.S_IMODE(held.stat().st_mode) == 0o700
     shutil.rmtree(young)
     assert [entry.name for entry in own_temporary_directory.iterdir()] == ["other"]
+
+
+def test_a_command_line_of_a_model_reads_a_prompt() -> None:
+    """With ``stdin = "prompt"`` the payload's words are on stdin as text, the content in a file that they name."""
+    code = """
+import os, re, sys
+prompt = sys.stdin.read()
+named = re.search("content is in the file (.+)[.]", prompt)[1]
+assert named == os.environ["WORKERPOOL_CONTENT_TEXT_FILE"], named
+print(open(named).read().replace("green", "blue"), end="")
+print(prompt.split(named)[0], file=sys.stderr, end="")
+"""
+    spec = replace(python(code), stdin="prompt")
+    job = Job(payload={"title": "Colour", "instructions": "make the snake blue"}, base={"output": "<p>green</p>"})
+    assert run_command(spec, job) == {"output": "<p>blue</p>"}
+    said = "\n".join(job.log.lines("stderr"))
+    assert said.startswith("Colour\n\nmake the snake blue\n\nThe current content is in the file")
+    first = shell("cat")
+    assert run_command(replace(first, stdin="prompt"), Job(payload={"prompt": "write a page"})) == {
+        "output": "write a page\n"
+    }
+    for payload, sentence in (({}, "no prompt"), ({"prompt": ["x"]}, "prompt is a list; a text is wanted")):
+        with pytest.raises(Fail, match=sentence):
+            run_command(replace(first, stdin="prompt"), Job(payload=payload))

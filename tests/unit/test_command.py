@@ -103,7 +103,7 @@ def test_commands_file_is_read_whole(tmp_path: Path) -> None:
         ("[commands.a]\nargv=['', 'x']", "is not a command"),
         ("[commands.a]\nargv=['x', 1]", "argv: 1 is not a word"),
         ('[commands.a]\nargv=["x\\u0000"]', "is not a word"),
-        ("[commands.a]\nargv=['x']\nshell=true", "key 'shell' is not known; allowed: argv, environment"),
+        ("[commands.a]\nargv=['x']\nshell=true", "key 'shell' is not known; allowed: argv, stdin, environment"),
         ("[commands.a]\nargv=['x']\ntimeout='soon'", "timeout: 'soon' is not a duration; allowed: a duration such"),
         ("[commands.a]\nargv=['x']\ntimeout=true", "timeout: True is not a duration"),
         ("[commands.a]\nargv=['x']\ntimeout=0", "timeout: 0 is no time at all"),
@@ -121,6 +121,7 @@ def test_commands_file_is_read_whole(tmp_path: Path) -> None:
         ("[commands.a]\nargv=['x']\nvariables={A=1}", "the value of A is not a text"),
         ("[commands.a]\nargv=['x']\nvariables={'A B'='1'}", "'A B' is not the name"),
         ("[commands.a]\nargv=['x']\nvariables={WORKERPOOL_RUN='1'}", "is one of the daemon's own"),
+        ("[commands.a]\nargv=['x']\nstdin='words'", "stdin: 'words' is nothing to read; allowed: payload or prompt"),
         ("[commands.a]\nargv=['x']\ndirectory='nowhere'", "directory: 'nowhere' is not a directory"),
     ],
 )

@@ -8,6 +8,9 @@ from __future__ import annotations
 import json
 import math
 import re
+from array import array
+from collections import Counter
+from itertools import accumulate
 from typing import Any
 
 #: How deep arrays and objects may stand in each other: far above what people write, far below what a reader's stack
@@ -15,9 +18,14 @@ from typing import Any
 DEEPEST = 100
 #: Digits of a whole number: more cost time that grows with their square.
 MOST_DIGITS = 1000
-_LONG_NUMBER = re.compile(rb"[0-9]{%d}" % (MOST_DIGITS + 1))
+#: (Behind no digit, so that a run is looked at once and not from each of its digits.)
+_LONG_NUMBER = re.compile(rb"(?<![0-9])[0-9]{%d}" % (MOST_DIGITS + 1))
 _SURROGATE = re.compile("[\ud800-\udfff]")
-_BRACKETS = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[{]|[\]}]', re.DOTALL)
+#: A text, or one that is never closed: it gives nothing back, so that a body is gone through once.
+_TEXT = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
+#: Brackets as steps down (1) and up (-1).
+_STEPS = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")
+_NO_BRACKETS = bytes(set(range(256)) - set(b"[{]}"))
 
 
 class BadJson(ValueError):
@@ -30,7 +38,7 @@ class BadJson(ValueError):
 def read(body: bytes) -> Any:
     """Return the value of *body*. Raises BadJson."""
     _check_depth(body)
-    if _LONG_NUMBER.search(body) and _LONG_NUMBER.search(_BRACKETS.sub(b"", body)):
+    if _LONG_NUMBER.search(body) and _LONG_NUMBER.search(_TEXT.sub(b'""', body)):
         raise BadJson(f"a number has more than {MOST_DIGITS} digits")
     try:
         text = body.decode("utf-8")
@@ -52,15 +60,9 @@ def read(body: bytes) -> Any:
 def _check_depth(body: bytes) -> None:
     if body.count(b"[") + body.count(b"{") <= DEEPEST:
         return
-    depth = 0
-    for found in _BRACKETS.finditer(body):
-        first = found[0][:1]
-        if first in b"[{":
-            depth += 1
-            if depth > DEEPEST:
-                raise BadJson(f"arrays and objects stand more than {DEEPEST} deep in each other")
-        elif first in b"]}":
-            depth -= 1
+    steps = array("b", _TEXT.sub(b"", body).translate(_STEPS, _NO_BRACKETS))
+    if max(accumulate(steps), default=0) > DEEPEST:
+        raise BadJson(f"arrays and objects stand more than {DEEPEST} deep in each other")
 
 
 def _refuse(name: str) -> None:
@@ -77,8 +79,8 @@ def _finite(text: str) -> float:
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        double = next(name for name in names if names.count(name) > 1)
+        times = Counter(name for name, _ in pairs)
+        double = next(name for name in times if times[name] > 1)
         raise BadJson(f"{double[:60]!r} stands twice in one object")
     return found
 

@@ -34,10 +34,11 @@ IMPORTING = """
 import json, sys
 from workerpool.handlers import registry
 try:
-    registry.load(tuple(sys.argv[1].split(",")))
+    registry.load(tuple(filter(None, sys.argv[1].split(","))))
+    registry.allow_tools(tuple(filter(None, sys.argv[2].split(","))))
 except registry.HandlerModuleBroken as error:
     sys.exit(str(error))
-print("\\n" + json.dumps(sorted(registry.known())))
+print("\\n" + json.dumps([sorted(registry.known()), sorted(registry.tools())]))
 """
 
 
@@ -128,15 +129,15 @@ def _home(settings: Settings) -> Iterator[Finding]:
 
 
 def _handlers(settings: Settings) -> Iterator[Finding]:
-    if not settings.handlers:
-        if not settings.command:
-            advice = "set WORKERPOOL_HANDLERS to a module with @handler functions, or WORKERPOOL_COMMAND to a command"
-            yield warning("handlers", "nothing performs revisions: there is neither module nor command", advice)
+    if not settings.handlers and not settings.command:
+        advice = "set WORKERPOOL_HANDLERS to a module with @handler functions, or WORKERPOOL_COMMAND to a command"
+        yield warning("handlers", "only agents perform revisions: there is neither module nor command", advice)
+    if not settings.handlers and not settings.agent_tools:
         return
-    modules = ",".join(settings.handlers)
+    modules, functions = ",".join(settings.handlers), ",".join(settings.agent_tools)
     try:
         done = subprocess.run(
-            [sys.executable, "-c", IMPORTING, modules],
+            [sys.executable, "-c", IMPORTING, modules, functions],
             capture_output=True,
             text=True,
             timeout=IMPORT_LIMIT,
@@ -145,18 +146,20 @@ def _handlers(settings: Settings) -> Iterator[Finding]:
         )
     except subprocess.TimeoutExpired:
         advice = "a module must not do its work when it is imported"
-        yield problem("handlers", f"importing {modules} took more than {IMPORT_LIMIT} s", advice)
+        yield problem("handlers", f"importing {modules or functions} took more than {IMPORT_LIMIT} s", advice)
         return
     if done.returncode != 0:
-        said = (done.stderr.strip() or f"the import of {modules} ended the process ({done.returncode})").splitlines()[
-            -1
-        ]
+        said = (
+            done.stderr.strip() or f"the import of {modules or functions} ended the process ({done.returncode})"
+        ).splitlines()[-1]
         yield problem("handlers", said, "the module must be importable where the daemon starts: see PYTHONPATH")
         return
-    names = json.loads(done.stdout.strip().splitlines()[-1])
+    names, tools = json.loads(done.stdout.strip().splitlines()[-1])
+    if tools:
+        yield ok("tools of agents", ", ".join(tools))
     if names:
         yield ok("handlers", f"{modules}: {', '.join(names)}")
-    else:
+    elif modules:
         yield warning("handlers", f"{modules} registers no handler", 'decorate a function with @handler("NAME")')
 
 

@@ -268,6 +268,7 @@ def _worker(settings: config.Settings, wiring: Wiring, number: int) -> ChildSpec
                 handlers=settings.handlers,
                 command=settings.command,
                 commands=str(settings.commands) if settings.commands else None,
+                agent_tools=settings.agent_tools,
                 poll_interval=settings.poll_interval.total_seconds(),
                 pause_poll_interval=settings.pause_poll_interval.total_seconds(),
                 lease=settings.lease.total_seconds(),

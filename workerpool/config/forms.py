@@ -63,6 +63,15 @@ def _modules(text: str) -> tuple[str, ...]:
     return tuple(names)
 
 
+def _functions(text: str) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    for name in names:
+        module, _, function = name.partition(":")
+        if not function.isidentifier() or not (module.endswith(".py") or _modules(module)):
+            raise ValueError("no function of a module")
+    return names
+
+
 def _names(text: str) -> tuple[str, ...]:
     names = tuple(name.strip().lower() for name in text.split(",") if name.strip())
     if not all(re.fullmatch(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?", name) for name in names):
@@ -135,6 +144,7 @@ AnyPath = Annotated[Path, _read(parse_path)]
 File = Annotated[Path, _read(_file)]
 Size = Annotated[int, _read(parse_size)]
 Modules = Annotated[tuple[str, ...], _read(_modules)]
+Functions = Annotated[tuple[str, ...], _read(_functions)]
 Names = Annotated[tuple[str, ...], _read(_names)]
 Command = Annotated[str, _read(_command)]
 DatabaseUrl = Annotated[SecretStr, _read(_database_url)]

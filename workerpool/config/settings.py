@@ -95,6 +95,9 @@ class Settings(BaseSettings):
         None, "command line of the default handler", "a command line, quoted as for a shell"
     )
     commands: forms.File | None = _setting(None, "named commands that revisions may use", "a file that exists")
+    agent_tools: forms.Functions = _setting(
+        "", "functions that agents may be given as tools", "module:function or file.py:function, comma separated"
+    )
     sources: forms.File | None = _setting(None, "webhook sources", "a file that exists")
     max_rss: forms.Size | None = _setting(
         None, "recycle a worker that uses more memory", "a size from 16MiB up: 512MiB, 1GiB, 800MB", least="16MiB"

@@ -25,6 +25,7 @@ class WorkerBrief:
     handlers: tuple[str, ...]
     command: str | None
     commands: str | None
+    agent_tools: tuple[str, ...]
     poll_interval: float
     lease: float
     timeout: float

@@ -1,4 +1,4 @@
-"""The handlers that are there without a module: ``default``, ``command`` and ``revert``.
+"""The handlers that are there without a module: ``default``, ``command``, ``agent`` and ``revert``.
 
 Invariant: a revision for one of them that nothing was configured for fails with a sentence that says how to configure
 it.
@@ -11,6 +11,7 @@ from pathlib import Path
 
 from workerpool.core.errors import Fail, InvalidPayload
 from workerpool.handlers import registry
+from workerpool.handlers.agent import agent
 from workerpool.handlers.command import run_command, run_named_command
 from workerpool.handlers.command_config import CommandSpec, load_commands, parse_command_line
 from workerpool.job.job import Job
@@ -28,6 +29,7 @@ def add_configured(command: str | None, commands: Path | None) -> None:
         registry.add(registry.HandlerSpec("default", _default(parse_command_line(command) if command else None)))
     allowed = load_commands(commands) if commands is not None else {}
     registry.add(registry.HandlerSpec("command", _command(allowed)))
+    registry.add(registry.HandlerSpec("agent", agent, is_async=True))
     registry.add(registry.HandlerSpec("revert", revert))
 
 

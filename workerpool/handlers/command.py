@@ -4,9 +4,9 @@ Owns what a command is given (payload, current content, variables) and what its 
 a failure, a timeout or a cancellation. How processes live and die is `command_process`; what may run at all is
 `command_config`.
 
-Invariant: nothing of a row reaches the argument vector. The payload is JSON on stdin and in a file, the item's
-content JSON in a file, and identity stands in variables. A revision counts as completed only when the program exited
-with status 0 by itself.
+Invariant: nothing of a row reaches the argument vector. The payload is JSON on stdin (or the prompt that it means is)
+and in a file, the item's content in two files, as JSON and as text, and identity stands in variables.
+A revision counts as completed only when the program exited with status 0 by itself.
 
 The command runs in the directory in which the daemon was started, or in its spec's `directory`, for tools that edit
 files in place are the main use. Its files lie in a private directory that is removed afterwards.
@@ -24,6 +24,7 @@ from workerpool.handlers.command_config import CommandSpec
 from workerpool.handlers.command_environment import inherited_environment, locate_program
 from workerpool.handlers.command_output import Excerpt
 from workerpool.handlers.command_process import Ending, Limits, Program, run_program
+from workerpool.handlers.command_prompt import content_text, prompt_of
 from workerpool.handlers.subprocess_tree import MARK
 from workerpool.handlers.work_directory import work_directory
 
@@ -124,15 +125,19 @@ def run_command(spec: CommandSpec, job: CommandJob) -> dict[str, Any]:
         environment = {**inherited_environment(spec), **_job_variables(job, directory)}
         path = locate_program(spec, environment)
         run = environment[MARK] = uuid.uuid4().hex
-        payload = _write_json(directory / "payload.json", job.payload)
-        _write_json(directory / "content.json", job.base)
+        stdin = _write_json(directory / "payload.json", job.payload)
+        base = job.base
+        _write_json(directory / "content.json", base)
+        text = _write(directory / "content.txt", content_text(base))
+        if spec.stdin == "prompt":
+            stdin = _write(directory / "prompt.txt", prompt_of(job.payload, str(text) if base is not None else None))
         program = Program(path, spec.argv, environment, spec.directory, run)
-        ending = _run(spec, program, payload, job)
+        ending = _run(spec, program, stdin, job)
     _record(spec, ending, job)
     return _judge(spec, ending, job)
 
 
-def _run(spec: CommandSpec, program: Program, payload: Path, job: CommandJob) -> Ending:
+def _run(spec: CommandSpec, program: Program, stdin_file: Path, job: CommandJob) -> Ending:
     limits = Limits(
         timeout=None if spec.timeout is None else spec.timeout.total_seconds(),
         grace=spec.grace.total_seconds(),
@@ -140,7 +145,7 @@ def _run(spec: CommandSpec, program: Program, payload: Path, job: CommandJob) ->
         output_limit=spec.output_limit,
     )
     # A file as stdin never fills up and never breaks, whether the command reads it, closes it or ignores it.
-    with payload.open("rb") as stdin:
+    with stdin_file.open("rb") as stdin:
         try:
             return run_program(
                 program,
@@ -162,6 +167,7 @@ def _job_variables(job: CommandJob, directory: Path) -> dict[str, str]:
     return {
         "WORKERPOOL_PAYLOAD_FILE": str(directory / "payload.json"),
         "WORKERPOOL_CONTENT_FILE": str(directory / "content.json"),
+        "WORKERPOOL_CONTENT_TEXT_FILE": str(directory / "content.txt"),
         "WORKERPOOL_REVISION_ID": str(job.id),
         "WORKERPOOL_ITEM_KEY": job.item_key,
         "WORKERPOOL_ATTEMPT": str(job.attempt),
@@ -171,7 +177,11 @@ def _job_variables(job: CommandJob, directory: Path) -> dict[str, str]:
 
 
 def _write_json(file: Path, value: object) -> Path:
-    file.write_bytes(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace"))
+    return _write(file, json.dumps(value, ensure_ascii=False))
+
+
+def _write(file: Path, text: str) -> Path:
+    file.write_bytes(text.encode("utf-8", "replace"))
     return file
 
 

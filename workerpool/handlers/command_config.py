@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from typing import Literal
 
 from workerpool.core.durations import ALLOWED, parse_duration
 from workerpool.core.sizes import parse_size
@@ -23,11 +24,14 @@ DEFAULT_MAX_OUTPUT = 1024 * KIBIBYTE
 DEFAULT_GRACE = timedelta(seconds=5)
 OUTPUT_BOUNDS = (KIBIBYTE, 64 * 1024 * KIBIBYTE)
 
+#: What a command reads: the payload as JSON, or the prompt that it means.
+Stdin = Literal["payload", "prompt"]
 _COMMAND_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _PATTERN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\*?")
 _ASSIGNMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]*=.*", re.DOTALL)
-_KEYS = ("argv", "environment", "variables", "timeout", "grace", "max_output", "output_limit", "directory")
+_KEYS = ("argv", "stdin", "environment", "variables", "timeout", "grace", "max_output", "output_limit", "directory")
+STDIN: tuple[Stdin, ...] = ("payload", "prompt")
 RESERVED_PREFIX = "WORKERPOOL_"
 
 
@@ -35,6 +39,7 @@ RESERVED_PREFIX = "WORKERPOOL_"
 class CommandSpec:
     """One command that revisions may run.
 
+    `stdin` is what it reads: the payload as JSON, or the prompt that the payload means.
     `environment` names what the command inherits beside the usual few (`NAME`, or `PREFIX*`); `variables` are set to
     fixed values. `timeout` is None when only the revision's own limit holds. `max_output` is bytes kept of each of
     stdout and stderr, half from the beginning and half from the end; `output_limit` is bytes of both together beyond
@@ -51,6 +56,7 @@ class CommandSpec:
     output_limit: int | None = None
     grace: timedelta = DEFAULT_GRACE
     directory: str | None = None
+    stdin: Stdin = "payload"
 
 
 class InvalidCommand(ValueError):
@@ -130,6 +136,7 @@ def _read_table(file: Path, name: str, table: object) -> CommandSpec:
         max_output=_read_max_output(where, table),
         output_limit=_read_output_limit(where, table),
         directory=_read_directory(where, table, file),
+        stdin=_read_stdin(where, table),
     )
 
 
@@ -144,6 +151,14 @@ def _read_argv(where: str, table: Mapping[str, object]) -> tuple[str, ...]:
         if not isinstance(word, str) or "\0" in word:
             raise InvalidCommand(where, f"{word!r} is not a word", allowed)
     return tuple(words)
+
+
+def _read_stdin(where: str, table: Mapping[str, object]) -> Stdin:
+    value = table.get("stdin", "payload")
+    for known in STDIN:
+        if value == known:
+            return known
+    raise InvalidCommand(f"{where} stdin", f"{value!r} is nothing to read", " or ".join(STDIN))
 
 
 def _read_environment(where: str, table: Mapping[str, object]) -> tuple[str, ...]:

@@ -1,6 +1,7 @@
 """Which handler performs which name.
 
-Owns: the decorator, the loading of modules, and the table. Invariant: registering a name twice for different
+Owns: the decorator, the loading of modules, the table, and the functions that agents
+may be given. Invariant: registering a name twice for different
 functions is refused.
 """
 
@@ -14,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from types import MappingProxyType
+from types import MappingProxyType, ModuleType
 from typing import Any, Literal, TypeVar
 
 from workerpool.core.durations import parse_duration
@@ -51,14 +52,15 @@ class HandlerTaken(Exception):
 
 
 class HandlerModuleBroken(Exception):
-    """A module of WORKERPOOL_HANDLERS cannot be loaded."""
+    """A module of WORKERPOOL_HANDLERS, or a function of WORKERPOOL_AGENT_TOOLS, cannot be loaded."""
 
-    def __init__(self, module: str, why: str) -> None:
+    def __init__(self, module: str, why: str, setting: str = "WORKERPOOL_HANDLERS") -> None:
         self.module, self.why = module, why
-        super().__init__(f"WORKERPOOL_HANDLERS: {module!r} cannot be loaded: {why}")
+        super().__init__(f"{setting}: {module!r} cannot be loaded: {why}")
 
 
 _HANDLERS: dict[str, HandlerSpec] = {}
+_TOOLS: dict[str, Callable[..., Any]] = {}
 
 
 def handler(
@@ -155,19 +157,46 @@ def load(modules: tuple[str, ...]) -> None:
         sys.path.insert(0, str(Path.cwd()))
     for module in modules:
         try:
-            if module.endswith(".py"):
-                _import_file(Path(module).resolve())
-            else:
-                importlib.import_module(module)
+            _import(module)
         except BaseException as error:
             if isinstance(error, KeyboardInterrupt):
                 raise
             raise HandlerModuleBroken(module, f"{type(error).__name__}: {error}") from error
 
 
-def _import_file(path: Path) -> None:
+def allow_tools(functions: tuple[str, ...]) -> None:
+    """Import each function that agents may be given: ``module:function`` or ``file.py:function``.
+
+    Its own name is the tool's. Raises HandlerModuleBroken with what went wrong, also where two have one name.
+    """
+    if functions and str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+    for each in functions:
+        module, _, name = each.rpartition(":")
+        try:
+            function = getattr(_import(module), name)
+            if not callable(function):
+                raise TypeError(f"{name} is a {type(function).__name__}, a function is wanted")
+            if _TOOLS.setdefault(name, function) is not function:
+                raise ValueError(f"there is a tool {name} already, of {_home(_TOOLS[name])}")
+        except BaseException as error:
+            if isinstance(error, KeyboardInterrupt):
+                raise
+            why = f"{type(error).__name__}: {error}"
+            raise HandlerModuleBroken(each, why, "WORKERPOOL_AGENT_TOOLS") from error
+
+
+def tools() -> MappingProxyType[str, Callable[..., Any]]:
+    """Return the functions that agents may be given, by name."""
+    return MappingProxyType(_TOOLS)
+
+
+def _import(module: str) -> ModuleType:
+    if not module.endswith(".py"):
+        return importlib.import_module(module)
+    path = Path(module).resolve()
     if not path.is_file():
         raise FileNotFoundError(f"no such file: {path}")
     if str(path.parent) not in sys.path:
         sys.path.insert(0, str(path.parent))
-    importlib.import_module(path.stem)
+    return importlib.import_module(path.stem)

@@ -13,6 +13,7 @@ from contextlib import AbstractContextManager
 from typing import Any, Literal, Protocol
 
 from workerpool import logs
+from workerpool.core.agent import AgentBrief
 from workerpool.core.errors import InvalidPayload, clean
 from workerpool.core.revision import Claim
 from workerpool.job.artifacts import Shelf
@@ -34,6 +35,9 @@ class Desk(Protocol):
 
     def read_number(self, claim: Claim, number: int) -> tuple[bool, object | None]:
         """Return whether the item's history has a number, and its result."""
+
+    def read_agent(self, claim: Claim, name: str) -> AgentBrief | None:
+        """Return the agent of that name, with what earlier attempts of the revision spent on it."""
 
     def hold(self, claim: Claim, token: CancellationToken) -> None:
         """Stay here while the pause holds running revisions."""
@@ -178,6 +182,10 @@ class Job:
         if not found:
             raise LookupError(f"{self.item_key} has no number {number} in its history, or not any more")
         return result
+
+    def read_agent(self, name: str) -> AgentBrief | None:
+        """Return the agent *name* with its provider and what earlier attempts spent on it; None: there is none."""
+        return self._desk.read_agent(self._claim, name)
 
     def checkpoint(self) -> None:
         """Let a cancellation or a quiesce take effect here.

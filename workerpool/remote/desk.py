@@ -59,6 +59,10 @@ class RemoteDesk:
         """Raise NeedsDatabase: an item's history is not a worker's to read over HTTP."""
         raise NeedsDatabase("job.result_of()", "job.base is what came with the claim")
 
+    def read_agent(self, claim: Claim, name: str) -> NoReturn:
+        """Raise NeedsDatabase: agents and their providers stand in the database."""
+        raise NeedsDatabase("an agent", "let the pool perform handlers that ask agents")
+
     def transaction(self, claim: Claim) -> AbstractContextManager[Any]:
         """Raise NeedsDatabase."""
         raise NeedsDatabase("job.transaction()", "let the pool perform this handler, or write with job.idempotency_key")

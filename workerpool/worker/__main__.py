@@ -57,6 +57,7 @@ def main() -> int:
     setproctitle.setproctitle(f"workerpool: worker {brief.slot} starting")
     try:
         registry.load(brief.handlers)
+        registry.allow_tools(brief.agent_tools)
         builtin.add_configured(brief.command, Path(brief.commands) if brief.commands else None)
     except registry.HandlerModuleBroken as error:
         channel.send("broken", why=str(error), traceback="".join(traceback.format_exception(error.__cause__))[-20_000:])

@@ -19,12 +19,14 @@ from pathlib import Path
 from typing import Any
 
 from workerpool import logs
+from workerpool.core.agent import AgentBrief
 from workerpool.core.errors import ClaimLost, clean
 from workerpool.core.outcome import Outcome
 from workerpool.core.revision import Claim
 from workerpool.job.artifacts import Shelf
 from workerpool.job.job import FiresOn
 from workerpool.job.token import CancellationToken
+from workerpool.store.agent_brief import brief_of
 from workerpool.store.effects import CommitRefused, Effects, EffectsConnection
 from workerpool.store.line import Line, LineLost, StatementRefused
 
@@ -66,6 +68,11 @@ class WorkerDesk:
         """Return whether the item's history has a number, and its result. Raises LineLost after a lease."""
         found, result, *_ = self._patiently("numbered", item=claim.item_key, number=number)[0]
         return found, json.loads(result) if result is not None else None
+
+    def read_agent(self, claim: Claim, name: str) -> AgentBrief | None:
+        """Return the agent of that name, with what earlier attempts spent. Raises LineLost after a lease."""
+        rows = self._patiently("agent_brief", agent=name, id=claim.revision_id, attempt=claim.attempt)
+        return brief_of(rows[0]) if rows else None
 
     def _patiently(self, name: str, **parameters: object) -> list[tuple[Any, ...]]:
         deadline = time.monotonic() + self._patience

@@ -1,8 +1,8 @@
 """The sources of webhooks: a TOML file, one table ``[sources.NAME]`` each.
 
 Owns: the file's form, and how a body becomes a revision. Does not own: signatures (``signatures``). Invariant: a
-source is complete and valid
-before the first delivery; the file holds the names of secrets, never a secret.
+source is complete and valid before the first delivery; the file holds the names of secrets, never a secret, and no
+message holds one either; no two sources have a secret in common.
 """
 
 from __future__ import annotations
@@ -17,12 +17,15 @@ from typing import Any, get_args
 from workerpool.api import pointer
 from workerpool.api.pointer import BadPointer, NotFound, Pointer
 from workerpool.api.service.revisions import NewRevision
-from workerpool.api.webhooks.signatures import BadSecret, Form, check_secret
+from workerpool.api.webhooks.signatures import PREFIX, BadSecret, Form, check_secret
+from workerpool.store.asked import LONGEST_ITEM
 
 FORMS: tuple[str, ...] = get_args(Form)
 KEYS = ("form", "secrets", "item", "separator", "payload", "handler", "priority", "dedupe_key", "events", "id")
 FILES = ("/", "./")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
+#: What is a variable's name beyond doubt; anything else may be a secret that was written in the name's place.
+_VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]{0,99}")
 POINTER = 'a JSON Pointer such as "/repository/full_name", or "=" and a fixed text'
 
 
@@ -122,9 +125,22 @@ def load(path: Path, environment: Mapping[str, str]) -> dict[str, Source]:
     tables = document.get("sources")
     if not isinstance(tables, dict) or not tables:
         raise BadSource(where, "it has no sources", "at least one table [sources.NAME]")
-    return {
+    found = {
         name: _source(f"{where}, [sources.{name}]", name, table, path, environment) for name, table in tables.items()
     }
+    _refuse_shared(where, found)
+    return found
+
+
+def _refuse_shared(where: str, found: Mapping[str, Source]) -> None:
+    # The signature does not say for whom it is: what was sent to one source would be right at the other, too.
+    holders: dict[str, str] = {}
+    for source in found.values():
+        for secret in source.secrets:
+            holder = holders.setdefault(secret.removeprefix(PREFIX), source.name)
+            if holder != source.name:
+                problem = f"source {holder} has the same secret"
+                raise BadSource(f"{where}, [sources.{source.name}] secrets", problem, "a secret of its own for each")
 
 
 def secret_names(path: Path) -> set[str]:
@@ -176,11 +192,16 @@ def _item(where: str, table: Mapping[str, Any]) -> tuple[Part, ...]:
     several = given if isinstance(given, list) else [given]
     if not several:
         raise BadSource(where, "it is empty", f"{POINTER}, or a list of these")
-    return tuple(_part(where, each) for each in several)
+    parts = tuple(_part(where, each) for each in several)
+    if all(part.fixed is not None for part in parts):
+        key = _text(where, table, "separator", "/", least=0, most=20).join(part.fixed or "" for part in parts)
+        if not 1 <= len(key) <= LONGEST_ITEM:
+            raise BadSource(where, f"it has {len(key)} characters", f"1 to {LONGEST_ITEM}")
+    return parts
 
 
 def _part(where: str, value: object) -> Part:
-    if not isinstance(value, str) or not value:
+    if not isinstance(value, str) or not value or "\0" in value:
         raise BadSource(where, f"{value!r} is no place", POINTER)
     if value.startswith("="):
         return Part(value[1:])
@@ -212,7 +233,7 @@ def _secrets(
             raise BadSource(where, "form token has none", "`workerpool tokens add --role source` makes the token")
         return ()
     if not isinstance(names, list) or not 1 <= len(names) <= 2 or not all(isinstance(name, str) for name in names):
-        raise BadSource(where, f"{names!r} is no such list", allowed)
+        raise BadSource(where, "it is no such list", allowed)  # what it is may be a secret
     return tuple(_secret(where, form, name, path, environment) for name in names)
 
 
@@ -220,20 +241,24 @@ def _secret(where: str, form: str, name: str, path: Path, environment: Mapping[s
     if name.startswith(FILES):
         try:
             secret = (path.parent / name).read_text(encoding="utf-8").strip()
-        except (OSError, UnicodeDecodeError) as error:
+        except (OSError, ValueError) as error:
             raise BadSource(where, f"the file {name} cannot be read ({error})", "a readable file") from None
     else:
         secret = environment.get(name, "").strip()
         if not secret:
-            # (its name is told, whatever it is: somebody who wrote the secret itself here is told its beginning only)
             raise BadSource(
-                where, f"the variable {name[:40]} is not set", "the name of a variable that is set, or a file"
+                where, f"the variable {_shown(name)} is not set", "the name of a variable that is set, or a file"
             )
     try:
         check_secret(form, secret)
     except BadSecret as error:
         raise BadSource(where, f"what {name[:40]} holds cannot be a secret: {error}", "a secret of its form") from None
     return secret
+
+
+def _shown(name: str) -> str:
+    """Return what a message may tell of a name that is none: its beginning, where it may be a secret itself."""
+    return name if _VARIABLE.fullmatch(name) else f"{name[:4]}…"
 
 
 def _text(where: str, table: Mapping[str, Any], key: str, usual: str, *, least: int, most: int) -> str:

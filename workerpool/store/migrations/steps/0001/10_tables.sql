@@ -225,22 +225,27 @@ CREATE TABLE {schema}.webhook_deliveries (
 );
 CREATE INDEX webhook_deliveries_revision ON {schema}.webhook_deliveries (revision_id);
 
+-- The type is no CHECK: a newer program on another host may know more of them, and one that this program does not know
+-- fails the revision with a sentence.
 CREATE TABLE {schema}.llm_providers (
-    name          text PRIMARY KEY,
-    type          text NOT NULL CHECK (type IN ('openai', 'deepseek', 'openai-compatible')),
-    base_url      text,
+    name          text PRIMARY KEY CHECK (char_length(name) BETWEEN 1 AND 200),
+    type          text NOT NULL,
+    base_url      text CHECK (base_url ~ '^https?://'),
     default_model text,
-    key_variable  text,
-    created_at    timestamptz NOT NULL DEFAULT clock_timestamp()
+    key_variable  text CHECK (key_variable ~ '^[A-Za-z_][A-Za-z0-9_]*$'),
+    key_file      text,
+    created_at    timestamptz NOT NULL DEFAULT clock_timestamp(),
+    CHECK (key_variable IS NULL OR key_file IS NULL)
 );
 
 CREATE TABLE {schema}.agents (
-    name             text PRIMARY KEY,
-    role             text  NOT NULL,
-    backstory        text  NOT NULL DEFAULT '',
-    instructions     text  NOT NULL DEFAULT '',
-    provider         text  NOT NULL REFERENCES {schema}.llm_providers (name),
+    name             text PRIMARY KEY CHECK (char_length(name) BETWEEN 1 AND 200),
+    role             text   NOT NULL,
+    backstory        text   NOT NULL DEFAULT '',
+    instructions     text   NOT NULL DEFAULT '',
+    provider         text   REFERENCES {schema}.llm_providers (name),
     model            text,
-    model_parameters jsonb NOT NULL DEFAULT '{}',
+    model_parameters jsonb  NOT NULL DEFAULT '{}' CHECK (jsonb_typeof(model_parameters) = 'object'),
+    tools            text[] NOT NULL DEFAULT '{}',
     created_at       timestamptz NOT NULL DEFAULT clock_timestamp()
 );

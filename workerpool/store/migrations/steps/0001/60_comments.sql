@@ -151,7 +151,8 @@ COMMENT ON COLUMN {schema}.llm_providers.name IS 'Its name.';
 COMMENT ON COLUMN {schema}.llm_providers.type IS 'openai, deepseek or openai-compatible.';
 COMMENT ON COLUMN {schema}.llm_providers.base_url IS 'Its address, where the type does not tell.';
 COMMENT ON COLUMN {schema}.llm_providers.default_model IS 'The model of agents that name none.';
-COMMENT ON COLUMN {schema}.llm_providers.key_variable IS 'The environment variable that holds its key.';
+COMMENT ON COLUMN {schema}.llm_providers.key_variable IS 'The environment variable of the workers that holds its key. Null: the file, else the usual one of the type.';
+COMMENT ON COLUMN {schema}.llm_providers.key_file IS 'The file on the workers'' host that holds its key.';
 COMMENT ON COLUMN {schema}.llm_providers.created_at IS 'When it was made.';
 
 COMMENT ON TABLE {schema}.agents IS 'Language models with a role, used by the agent handler.';
@@ -161,7 +162,8 @@ COMMENT ON COLUMN {schema}.agents.backstory IS 'What it knows of itself.';
 COMMENT ON COLUMN {schema}.agents.instructions IS 'What it is told to do.';
 COMMENT ON COLUMN {schema}.agents.provider IS 'Where its model is reached.';
 COMMENT ON COLUMN {schema}.agents.model IS 'Which model. Null: the provider''s default.';
-COMMENT ON COLUMN {schema}.agents.model_parameters IS 'Temperature and the like.';
+COMMENT ON COLUMN {schema}.agents.model_parameters IS 'temperature, maxTokens and the like.';
+COMMENT ON COLUMN {schema}.agents.tools IS 'Names of functions that it may call, out of WORKERPOOL_AGENT_TOOLS.';
 COMMENT ON COLUMN {schema}.agents.created_at IS 'When it was made.';
 
 COMMENT ON SEQUENCE {schema}.fence IS 'Source of revisions.fence.';

@@ -25,7 +25,6 @@ class WorkerBrief:
     handlers: tuple[str, ...]
     command: str | None
     commands: str | None
-    agent_tools: tuple[str, ...]
     poll_interval: float
     lease: float
     timeout: float
@@ -39,6 +38,7 @@ class WorkerBrief:
     log_format: str
     log_file: str | None
     pause_poll_interval: float = 5.0
+    agent_tools: tuple[str, ...] = ()
 
     @property
     def worker_id(self) -> str:

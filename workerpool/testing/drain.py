@@ -166,7 +166,6 @@ def _brief(url: str, schema: str, home: Path, bell: int) -> WorkerBrief:
         handlers=(),
         command=None,
         commands=None,
-        agent_tools=(),
         poll_interval=LOOK_EVERY,
         lease=LEASE,
         timeout=LEASE,

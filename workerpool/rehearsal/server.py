@@ -1,7 +1,7 @@
 """The server: one thread for each connection, on loopback.
 
-Owns: sockets and threads. Does not own: what is said (``script``), in which form (``wire``). Invariant: ``stop`` ends every
-thread within a moment, also one that delays an answer.
+Owns: sockets and threads. Does not own: what is said (``script``), nor its form (``wire``). Invariant: ``stop`` ends
+every thread within a moment, also one that delays an answer.
 """
 
 from __future__ import annotations

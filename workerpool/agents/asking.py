@@ -32,7 +32,7 @@ from workerpool.agents.prompts import Task, system_prompt, user_prompt
 from workerpool.agents.verdicts import cut_off, meant
 from workerpool.core.agent import AgentBrief, Spent
 from workerpool.core.errors import Fail, InvalidPayload
-from workerpool.core.wording import shorten
+from workerpool.core.wording import counted, shorten
 from workerpool.job.job import Job
 from workerpool.job.worker_job import WorkerJob
 
@@ -200,7 +200,7 @@ def trial(brief: AgentBrief, prompt: str, write: Callable[[str], None]) -> Spent
     line = line_to(brief)
     began = time.monotonic()
     usage, patience = RunUsage(), Patience(None)
-    asyncio.run(_converse(None, brief, line, Task(input=prompt), Writing(write), usage, patience))
+    asyncio.run(_converse(None, brief, line, Task(instructions=prompt), Writing(write), usage, patience))
     return _spent(usage, patience, time.monotonic() - began)
 
 
@@ -233,5 +233,5 @@ def metrics(spent: Spent) -> dict[str, Any]:
 
 
 def _write_down(job: Job, agent: str, spent: Spent) -> None:
-    told = f"{agent}: {spent.tokens} tokens in {spent.requests} requests, {spent.seconds:.1f} s"
+    told = f"{agent}: {spent.tokens} tokens in {counted(spent.requests, 'request')}, {spent.seconds:.1f} s"
     job.log.info(told, spent={"agent": agent} | metrics(spent))

@@ -16,7 +16,7 @@ from workerpool.job.job import Job
 MOST_OUTPUT = 1 << 20
 #: Characters that make about one token, for the bar alone.
 TOKEN = 4
-#: A line of the log has about so many characters, or what came within so many seconds.
+#: A line of the log is one of the answer's, or about so many characters of it, or what came within so many seconds.
 LINE, SECONDS = 160, 1.0
 #: Lines of an answer in the log; the answer itself is in the result.
 MOST_LINES = 400
@@ -29,7 +29,7 @@ class Following:
         """*between*: the percentages that the bar moves in; *expected*: tokens at its end."""
         self._job, self._between, self._expected, self._step = job, between, max(expected, 1), step
         self._line = ""
-        self._since = time.monotonic()
+        self._since = 0.0
         self._lines = 0
         self.length = 0
         """Characters that came, of all answers."""
@@ -43,17 +43,21 @@ class Following:
         begin, end = self._between
         share = min(1.0, self.length / TOKEN / self._expected)
         self._job.progress(round(begin + (end - begin) * share, 1), self._step)
-        self._line += text
+        self._since = self._since if self._line else time.monotonic()
+        *whole, self._line = (self._line + text).split("\n")
+        for line in whole:
+            self._write(line)
         if len(self._line) >= LINE or time.monotonic() - self._since > SECONDS:
-            self._write()
+            self.end()
 
     def end(self) -> None:
         """Say what is not said yet: an answer has ended."""
-        if self._line:
-            self._write()
+        line, self._line = self._line, ""
+        self._write(line)
 
-    def _write(self) -> None:
-        line, self._line, self._since = self._line, "", time.monotonic()
+    def _write(self, line: str) -> None:
+        if not line.strip():
+            return
         self._lines += 1
         if self._lines <= MOST_LINES:
             self._job.log.info(line, stream="answer")

@@ -51,6 +51,8 @@ VERBS = {
     "prune": "schema",
     "purge": "item",
     "export": "item",
+    "providers": "providers",
+    "agents": "agents",
     "tokens": "tokens",
     "web": "web",
     "mcp": "mcp",

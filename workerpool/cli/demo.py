@@ -36,10 +36,22 @@ STALLED = 60.0
 @click.option("--workers", type=click.IntRange(1, 16), default=2, show_default=True, help="Worker processes.")
 @click.option("--home", type=click.Path(path_type=Path), help="The demo's folder. [default: ./workerpool-demo]")
 @click.option("--keep", is_flag=True, help="Keep the demo of before, and take a new folder beside it.")
-def demo(workers: int, home: Path | None, keep: bool) -> None:
-    """Edit five small web pages on a pool of its own, and write the finished pages."""
+@click.option("--agents", is_flag=True, help="Let three language-model agents work instead, on three workers.")
+@click.option("--model", metavar="NAME", help="With --agents and a key in the environment: the model that is asked.")
+def demo(workers: int, home: Path | None, keep: bool, agents: bool, model: str | None) -> None:
+    """Edit five small web pages on a pool of its own, and write the finished pages.
+
+    With --agents, agents write instead: by a script that needs no key, or, with OPENAI_API_KEY or DEEPSEEK_API_KEY in
+    the environment, by that provider's model.
+    """
     from workerpool.cli.demo_pool import choose, connect, running
 
+    if agents:
+        from workerpool.cli.demo_agents import play
+
+        sys.exit(0 if play(choose(home, keep=keep), model) else EXIT_FAILED)
+    if model is not None:
+        raise click.UsageError("--model goes with --agents.")
     examples = find_examples()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the daemon is stopped on the way out
     entries, complaints = read((examples / "pending-edits.json").read_text(encoding="utf-8"), "array")
@@ -49,7 +61,7 @@ def demo(workers: int, home: Path | None, keep: bool) -> None:
     began = time.monotonic()
     click.echo(f"{counted(workers, 'worker')} and a PostgreSQL of their own, in {place.folder}")
     try:
-        with running(place, workers, examples) as daemon, connect(daemon) as session:
+        with running(place, workers, examples / "pages_handler.py") as daemon, connect(daemon) as session:
             finished = perform(daemon, session, entries, examples, place)
     except KeyboardInterrupt:
         raise Refused("interrupted; the daemon was stopped", 130) from None

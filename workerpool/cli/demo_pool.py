@@ -188,14 +188,14 @@ def _complaint(line: str) -> str:
 
 
 @contextmanager
-def running(place: Place, workers: int, examples: Path) -> Iterator[Daemon]:
-    """Run a daemon in *place* with the example's handler, until the end of the block.
+def running(place: Place, workers: int, handlers: Path | None) -> Iterator[Daemon]:
+    """Run a daemon in *place* with a module of handlers, or none, until the end of the block.
 
     Raises Refused where it does not stop.
     """
     environment = {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN)}
-    handlers = str(examples / "pages_handler.py")
-    words = ["start", "--home", str(place.home), "--workers", str(workers), "--handlers", handlers]
+    words = ["start", "--home", str(place.home), "--workers", str(workers)]
+    words += ["--handlers", str(handlers)] if handlers is not None else []
     with place.log.open("wb") as log:
         process = subprocess.Popen(
             [sys.executable, "-c", BECOME, str(os.getpid()), *words, "--http", "off", "--log-format", "json"],

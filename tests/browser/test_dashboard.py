@@ -261,6 +261,9 @@ SELECT id, 1, 'info', :e, jsonb_build_object(:e, :e) FROM revisions;
 INSERT INTO pauses (scope, mode, reason, actor, holder) VALUES ('handler:' || :e, 'drain', :e, :e, :e);
 INSERT INTO pauses (scope, mode, reason, actor, holder) VALUES ('all', 'drain', :e, :e, 'x' || :e);
 INSERT INTO control_events (control, action, mode, reason, actor, target) VALUES ('revision', :e, :e, :e, :e, :e);
+INSERT INTO llm_providers (name, type, default_model, key_file) VALUES (:e, :e, :e, :e);
+INSERT INTO agents (name, role, backstory, instructions, provider, model, model_parameters, tools)
+VALUES (:e, :e, :e, :e, :e, :e, jsonb_build_object(:e, :e), ARRAY[:e]);
 INSERT INTO work_tokens (kind, holder, host, pid, expires_at)
 VALUES ('orchestrator', :e, :e, 1, now() + interval '1 hour')
 """
@@ -330,7 +333,7 @@ def test_no_get_changes_a_row(pool: Pool, look: Look) -> None:
     openapi: dict[str, Any] = page.request.get("/openapi.json").json()
     paths = {path for path, verbs in openapi["paths"].items() if "get" in verbs and path != "/api/events"}
     todo = {"/", f"/revisions/{draft}", "/items/page", "/login"} | {
-        p.replace("{id}", "1").replace("{key}", "page") for p in paths
+        p.replace("{id}", "1").replace("{key}", "page").replace("{name}", "writer") for p in paths
     }
     seen: set[str] = set()
     while todo:

@@ -1,6 +1,8 @@
 """Bodies: JSON as RFC 8259 has it, and no more than the database holds (FAULTS F54 to F57)."""
 
+import contextlib
 import json
+import time
 from typing import Any
 
 import pytest
@@ -62,3 +64,33 @@ def test_any_bytes_are_a_value_or_a_sentence(body: bytes) -> None:
         read(body)
     except BadJson:
         return
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"{" + b",".join(b'"k%d":0' % n for n in range(50_000)) + b',"z":0,"z":1}',
+        b"1" * (MOST_DIGITS + 1) + b'"' + b'\\"' * 40_000,
+        b'"' + b"[" * (DEEPEST + 1) + b'\\"' * 40_000,
+        b"[" + b",".join([b"1" * MOST_DIGITS] * 6000) + b"]",
+        b"[" + b",".join([b'[{"":"[{"}]'] * 30_000) + b"]",
+    ],
+    ids=["a name twice, last", "digits, then quotes", "a text without an end", "long numbers", "many brackets"],
+)
+def test_the_time_grows_with_the_body_and_not_with_its_square(body: bytes) -> None:
+    """Whatever is worst is read, or refused, in a moment: meanwhile nobody else is answered."""
+    began = time.process_time()
+    with contextlib.suppress(BadJson):
+        read(body)
+    assert time.process_time() - began < 2
+
+
+@pytest.mark.parametrize("text", ["\\", '\\"[', '"', '\\\\"', "[{", "\\[", "]]"])
+def test_brackets_count_outside_of_texts_and_there_only(text: str) -> None:
+    """Whatever backslashes and quotes a text holds, it neither hides a bracket nor adds one."""
+    deepest: Any = {text: text}
+    for _ in range(DEEPEST - 1):
+        deepest = [text, deepest, text]
+    assert read(json.dumps(deepest).encode()) == deepest
+    with pytest.raises(BadJson, match="deep in each other"):
+        read(json.dumps([deepest]).encode())

@@ -13,9 +13,10 @@ from fastapi.openapi.utils import get_openapi
 from starlette.routing import Route
 
 from workerpool.api.dashboard import acts, pages
+from workerpool.api.dashboard import agents as agent_pages
 from workerpool.api.dashboard.view import HERE, Static
 from workerpool.api.face import Face
-from workerpool.api.http import events, health, hooks, items, jobs, problems, revisions, system
+from workerpool.api.http import agents, events, health, hooks, items, jobs, problems, revisions, system
 from workerpool.api.http.gate import Gate
 from workerpool.api.http.guard import Guard
 
@@ -58,7 +59,7 @@ def application(face: Face) -> FastAPI:
             Route("/mcp", endpoint=tools, methods=["GET", "POST", "DELETE"], include_in_schema=False)
         )
     app.mount("/static", Static(directory=HERE / "static"), name="static")
-    for room in (pages, acts, revisions, items, jobs, system, hooks, events, health):
+    for room in (pages, acts, agent_pages, revisions, items, agents, jobs, system, hooks, events, health):
         app.include_router(room.router)
     app.add_middleware(Gate, face=face, guard=guard)
     app.openapi = lambda: _described(app, guard)  # type: ignore[method-assign]

@@ -9,7 +9,8 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, 
 from pydantic.alias_generators import to_camel
 
 
-def _number(value: Any) -> Any:
+def as_number(value: Any) -> Any:
+    """Return *value* where JSON has a number."""
     if isinstance(value, (str, bool)):
         raise ValueError("a number is wanted, not a text and not true or false")
     return value
@@ -29,19 +30,19 @@ def _utc(value: datetime) -> datetime:
 
 
 #: As JSON has them: what pydantic would make of other values is not taken.
-Priority = Annotated[int, Field(ge=-32768, le=32767), BeforeValidator(_number)]
-Count = Annotated[int, Field(ge=1, le=2**31 - 1), BeforeValidator(_number)]
-Number = Annotated[int, Field(ge=0, le=2**31 - 1), BeforeValidator(_number)]
-Version = Annotated[int, Field(ge=0, le=2**53 - 1), BeforeValidator(_number)]
-Seconds = Annotated[float, Field(ge=0.001, le=31_536_000, allow_inf_nan=False), BeforeValidator(_number)]
-Delay = Annotated[float, Field(ge=0, le=31_536_000, allow_inf_nan=False), BeforeValidator(_number)]
+Priority = Annotated[int, Field(ge=-32768, le=32767), BeforeValidator(as_number)]
+Count = Annotated[int, Field(ge=1, le=2**31 - 1), BeforeValidator(as_number)]
+Number = Annotated[int, Field(ge=0, le=2**31 - 1), BeforeValidator(as_number)]
+Version = Annotated[int, Field(ge=0, le=2**53 - 1), BeforeValidator(as_number)]
+Seconds = Annotated[float, Field(ge=0.001, le=31_536_000, allow_inf_nan=False), BeforeValidator(as_number)]
+Delay = Annotated[float, Field(ge=0, le=31_536_000, allow_inf_nan=False), BeforeValidator(as_number)]
 Instant = Annotated[AwareDatetime, BeforeValidator(_text), AfterValidator(_utc)]
 Flag = StrictBool
 Mode = Literal["drain", "quiesce"]
 Status = Literal["draft", "scheduled", "pending", "processing", "completed", "failed", "cancelled"]
 Handler = Annotated[str, Field(min_length=1, max_length=200)]
 Reason = Annotated[str, Field(max_length=2_000)]
-Percentage = Annotated[float, Field(ge=0, le=100, allow_inf_nan=False), BeforeValidator(_number)]
+Percentage = Annotated[float, Field(ge=0, le=100, allow_inf_nan=False), BeforeValidator(as_number)]
 
 
 class Model(BaseModel):

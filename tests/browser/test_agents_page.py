@@ -14,6 +14,7 @@ from workerpool.rehearsal import ModelServer, Reply
 
 Pool = Callable[..., Daemon]
 Look = Callable[..., Page]
+KEY = "sk-proj-0123456789abcdefghij"
 
 
 def test_an_agent_is_made_works_and_is_changed(pool: Pool, look: Look) -> None:
@@ -71,3 +72,39 @@ def test_an_agent_is_made_works_and_is_changed(pool: Pool, look: Look) -> None:
         expect(viewer.locator("#main")).to_contain_text(model.url)
         expect(viewer.get_by_role("button", name="Save")).to_have_count(0)
         assert daemon.stop() == 0
+
+
+def test_it_works_without_scripts_and_loses_nothing(pool: Pool, look: Look) -> None:
+    """The forms alone do; what is missing is said; lines and a type that is not known stay; no key is kept."""
+    daemon = up(pool(api_token=TOKEN, workers=1))
+    page = look(daemon, "/agents", TOKEN, java_script_enabled=False)
+    form = page.locator("form.fields", has=page.get_by_role("button", name="Add the provider"))
+    form.get_by_label("Name").fill("cloud")
+    form.get_by_label("Variable that holds the key").fill(KEY)
+    form.get_by_role("button").click()
+    expect(page.locator("body")).to_contain_text("looks like a key")
+    expect(page.locator("body")).not_to_contain_text(KEY)
+    page.goto("/agents")
+    form.get_by_label("Name").fill("cloud")
+    form.get_by_role("button").click()
+    expect(page.get_by_role("row", name="cloud")).to_contain_text("OPENAI_API_KEY")
+    expect(page.locator("#main")).to_contain_text("it does not say whether the key is there")
+    form = page.locator("form.fields", has=page.get_by_role("button", name="Add the agent"))
+    form.get_by_label("Name").fill("writer")
+    form.get_by_label("Role").fill("a writer\nof two lines")
+    form.get_by_label("Provider").select_option("cloud")
+    form.get_by_role("button").click()
+    expect(page.get_by_role("row", name="writer")).to_contain_text("it has no model, and its provider no default")
+    page.get_by_role("link", name="writer").click()
+    expect(page.locator("#main")).to_contain_text("it has no model")
+    page.get_by_label("Model").fill("small")
+    page.get_by_role("button", name="Save").click()
+    expect(page.get_by_role("row", name="writer")).not_to_contain_text("it has no model")
+    row = daemon.sql("SELECT role, model FROM agents")[0]
+    assert (row["role"], row["model"]) == ("a writer\nof two lines", "small")
+    daemon.sql("INSERT INTO llm_providers (name, type) VALUES ('odd', 'anthropic')")
+    page.goto("/providers/odd")
+    expect(page.locator("#main")).to_contain_text("its type is 'anthropic', which is not supported")
+    expect(page.get_by_label("Type")).to_have_value("anthropic")
+    assert KEY not in str(daemon.sql("SELECT p::text FROM llm_providers p"))
+    assert daemon.stop() == 0

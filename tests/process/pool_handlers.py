@@ -314,8 +314,9 @@ def ledger(job: Job) -> dict[str, Any]:
     note("begin", job)
     with job.transaction() as connection:
         connection.execute("INSERT INTO public.ledger (revision, attempt) VALUES (%s, %s)", (job.id, job.attempt))
-        with connection.transaction():
-            connection.execute("UPDATE public.total SET rows = rows + 1")
+        for _ in range(job.payload.get("statements", 1)):
+            with connection.transaction():
+                connection.execute("UPDATE public.total SET rows = rows + 1")
         time.sleep(job.payload.get("seconds", 0))
     time.sleep(job.payload.get("after", 0))
     note("end", job)

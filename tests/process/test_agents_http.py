@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -75,7 +76,13 @@ def test_they_are_kept_shown_changed_and_removed(daemon: Daemon, operator: httpx
         ("providers", {"name": "x", "type": "openai", "baseUrl": "ftp://x"}, 422, "baseUrl"),
         ("providers", {"name": "x", "type": "openai", "keyVariable": "A", "keyFile": "/b"}, 422, "both a variable and"),
         ("providers", {"name": "x", "type": "openai", "keyFile": KEY}, 422, "looks like a key"),
+        ("providers", {"name": "x", "type": "openai", "keyVariable": KEY}, 422, "keyVariable"),
+        ("providers", {"name": KEY, "type": "openai"}, 422, "the name of the provider looks like a key"),
+        ("providers", {"name": "x", "type": "openai", "baseUrl": f"http://me:{KEY}@x/v1"}, 422, "looks like a key"),
+        ("providers", {"name": "x", "type": "openai", "baseUrl": "http://me:hush@x/v1"}, 422, "has a password"),
+        ("providers", {"name": "x", "type": KEY}, 422, "type"),
         ("providers", {"name": "x", "type": "openai", "key": KEY}, 422, "key"),
+        ("providers", {"name": "un\u200bseen", "type": "openai"}, 422, "none of them unseen"),
         ("providers", {"name": " x", "type": "openai"}, 422, "name"),
         ("providers", PROVIDER, 409, "there is a provider home/box already"),
         ("agents", {"name": "x"}, 422, "role"),
@@ -88,6 +95,8 @@ def test_they_are_kept_shown_changed_and_removed(daemon: Daemon, operator: httpx
         ),
         ("agents", {"name": "x", "role": "r", "modelParameters": {"heat": 3}}, 422, "modelParameters.heat"),
         ("agents", {"name": "x", "role": "r", "tools": ["a b"]}, 422, "tools"),
+        ("agents", {"name": "x", "role": "r", "instructions": f"use {KEY}"}, 422, "what looks like a key"),
+        ("agents", {"name": "x", "role": "r", "provider": KEY}, 422, "what looks like a key"),
         ("agents", AGENT, 409, "there is an agent writer already"),
     ],
 )
@@ -114,6 +123,10 @@ def test_a_change_that_cannot_be_changes_nothing(daemon: Daemon, operator: httpx
     )
     problem_of(operator.patch("/api/providers/home%2Fbox", json={"baseUrl": None}), 422)
     problem_of(operator.patch("/api/providers/home%2Fbox", json={"keyFile": KEY}), 422)
+    problem_of(operator.patch("/api/providers/home%2Fbox", json={"keyFile": "/a", "keyVariable": "B"}), 422)
+    problem_of(operator.patch("/api/providers/home%2Fbox", json={"type": None}), 422)
+    assert operator.patch("/api/providers/home%2Fbox", json={}).status_code == 200
+    assert operator.patch("/api/agents/writer", json={}).status_code == 200
     problem_of(operator.patch("/api/agents/writer", json={"modelParameters": {"maxTokens": 0}}), 422)
     problem_of(operator.patch("/api/agents/writer", json={"provider": "nobody"}), 404)
     problem_of(operator.patch("/api/agents/writer", json={"role": None}), 422)
@@ -122,6 +135,17 @@ def test_a_change_that_cannot_be_changes_nothing(daemon: Daemon, operator: httpx
         "SELECT (SELECT count(*) FROM control_events) AS n, a::text, p::text FROM agents a, llm_providers p"
     )
     assert after == before
+
+
+def test_names_are_in_any_script(operator: httpx.Client) -> None:
+    """Those of the command line's too: letters of any language, slashes, percent signs; null clears the parameters."""
+    for name in ("Prüfer", "редактор/2", "100%41", "a b"):
+        path = f"/api/agents/{quote(name, safe='')}"
+        made = operator.post("/api/agents", json={"name": name, "role": "r", "modelParameters": {"seed": 1}})
+        assert (made.status_code, made.json()["name"]) == (201, name), made.text
+        assert operator.get(path).json()["name"] == name
+        assert operator.patch(path, json={"modelParameters": None}).json()["modelParameters"] == {}
+        assert operator.delete(path).status_code == 204
 
 
 def test_a_viewer_looks_and_others_do_not(daemon: Daemon, operator: httpx.Client) -> None:

@@ -52,6 +52,15 @@ def test_the_writes_come_with_the_outcome(pool: Pool) -> None:
     assert daemon.stop() == 0
 
 
+def test_a_statement_may_be_used_often(pool: Pool) -> None:
+    """So often that a driver prepares it: the next attempt of the worker finds a session as new, and does not fail."""
+    daemon = with_tables(pool, workers=1)
+    revisions = [daemon.insert("page", "ledger", {"statements": often}) for often in (1, 5, 1)]
+    assert [daemon.ended(each)["attempt"] for each in revisions] == [1, 1, 1]
+    assert total(daemon) == 7
+    assert daemon.stop() == 0
+
+
 @pytest.mark.parametrize(
     ("how", "says"),
     [

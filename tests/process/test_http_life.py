@@ -141,6 +141,15 @@ def test_a_public_address_without_a_token_is_refused(pool: Pool, address: str) -
     assert "WORKERPOOL_API_TOKEN" in daemon.text()
 
 
+@pytest.mark.parametrize("secret", ["hello", "test"])
+def test_a_webhook_secret_that_is_none_is_refused(pool: Pool, secret: str) -> None:
+    """At the start, exit 78, and not with each request that is signed; the secret is not repeated."""
+    daemon = pool(api=True, webhook_secret=secret)
+    assert daemon.spawn().code() == 78
+    assert "WORKERPOOL_WEBHOOK_SECRET cannot be a secret" in daemon.text()
+    assert f"'{secret}'" not in daemon.text()
+
+
 def test_a_public_address_with_a_token_is_served(pool: Pool) -> None:
     """To whoever has it."""
     daemon = up(pool(http=f"0.0.0.0:{free_port()}", api_token=OPERATOR, workers=1))

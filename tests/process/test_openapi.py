@@ -10,10 +10,14 @@ import pytest
 from tests.process.conftest import up
 
 TOKEN = "the operator's token of this test"
-#: Refusals of what a schema cannot say: an Idempotency-Key with another body; a name inside of a payload and beside it.
+#: Refusals of what a schema cannot say: an Idempotency-Key with another body; a name inside of a payload and beside it;
+#: a provider whose address and key do not fit its type, and names and texts that look like a key.
 CONFIG = """
 [[operations]]
-include-name = ["POST /api/revisions", "POST /webhook/trigger-edit-processing"]
+include-name = [
+    "POST /api/revisions", "POST /webhook/trigger-edit-processing",
+    "POST /api/providers", "PATCH /api/providers/{name}", "POST /api/agents", "PATCH /api/agents/{name}",
+]
 checks.positive_data_acceptance.expected-statuses = ["2xx", 401, 403, 404, 409, 422, 429, "5xx"]
 """
 #: Streams have no end; NUL is refused everywhere, and JSON's schema has no word for that.

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 import sys
+from collections.abc import Collection
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +19,11 @@ import click
 
 from workerpool.cli.errors import EXIT_CONFIG, EXIT_FAILED, Refused
 from workerpool.cli.options import session, with_json, with_settings
+from workerpool.cli.providers import key_is_here, told_of_key
 from workerpool.cli.tables import write_facts, write_json, write_table
 from workerpool.config import Settings
-from workerpool.core.agent import PARAMETERS, parameters
+from workerpool.core.agent import PARAMETERS, Parameters
+from workerpool.core.errors import message_of
 from workerpool.core.wording import counted, printable, safe, shorten
 
 NONE = "no agents; `workerpool agents add NAME --role TEXT --provider NAME` makes one"
@@ -49,7 +54,8 @@ class Parameter(click.ParamType[tuple[str, Any]]):
         """Read such as topP=0.5, stop='["END"]', seed=null."""
         key, equals, text = str(value).partition("=")
         if not equals:
-            self.fail(f"{value!r} is not KEY=JSON, KEY one of {', '.join(PARAMETERS)}", param, ctx)
+            # (not repeated: nobody knows what it is)
+            self.fail(f"KEY=JSON is wanted, KEY one of {', '.join(PARAMETERS)}", param, ctx)
         try:
             return key, json.loads(text)
         except ValueError:
@@ -147,25 +153,46 @@ def list_(settings: Settings, as_json: bool) -> None:
 def show(settings: Settings, as_json: bool, name: str) -> None:
     """Show the agent NAME, what is used where it says nothing, and what is missing."""
     from workerpool.api.service import agents as service
+    from workerpool.api.service.agent_rules import spelled
 
     with session(settings, "agents") as opened:
         row, brief = service.agent(opened, name), service.brief(opened, name)
-    used = {"model_used": brief.model_used, "parameters_used": _used(row["model_parameters"])}
+    its, how, missing = brief.provider, service.used_parameters(brief), service.missing(brief)
     if as_json:
+        used = {
+            "model_used": brief.model_used,
+            "parameters_used": how if isinstance(how, str) else _by_name(how),
+            "address": its.address if its is not None else None,
+            "key": service.held(its) if its is not None else None,
+            "key_is_here": key_is_here(its) if its is not None else None,
+            "problem": missing,
+        }
         write_json(row | used)
         return
-    facts: dict[str, Any] = row | used | {"tools": ", ".join(row["tools"]) or None}
-    missing = "provider" if brief.provider is None else "model" if brief.model_used is None else None
-    facts["missing"] = f"it has no {missing}: `workerpool agents edit {name} --{missing} NAME`" if missing else None
-    write_facts([(key.replace("_", " "), printable(value)) for key, value in facts.items() if value not in (None, "")])
+    facts: dict[str, Any] = {key: row[key] for key in ("name", *TEXTS, "provider")}
+    if its is not None:
+        facts |= {"address": its.address, "key": told_of_key(its)}
+    facts["model"] = f"{brief.model_used} (the provider's)" if brief.model_used and not row["model"] else row["model"]
+    facts |= _in_words(spelled(row["model_parameters"]), how)
+    facts |= {"tools": ", ".join(row["tools"]), "created at": row["created_at"], "missing": missing}
+    write_facts([(key, printable(value)) for key, value in facts.items() if value not in (None, "")])
 
 
-def _used(given: dict[str, Any]) -> dict[str, Any] | str:
-    try:
-        how = parameters(given)
-    except ValueError as error:
-        return str(error)
-    return {"temperature": how.temperature, "maxTokens": how.max_tokens, "timeout": how.timeout}
+def _by_name(how: Parameters) -> dict[str, Any]:
+    """Return parameters under the names that the table has; None: the provider's own."""
+    values = asdict(how)
+    return {name: values[re.sub("(?=[A-Z])", "_", name).lower()] for name in PARAMETERS}
+
+
+def _in_words(given: Collection[str], how: Parameters | str) -> dict[str, Any]:
+    """Return parameters for people, of which those of *given* are the agent's own."""
+    if isinstance(how, str):
+        return {}
+    unset = {None: "the provider's", (): "none"}
+    return {
+        name: value if name in given else unset.get(value, f"{value or 0:g} (unless set)")
+        for name, value in _by_name(how).items()
+    }
 
 
 @agents.command()
@@ -236,19 +263,35 @@ def test(settings: Settings, name: str, prompt: str) -> None:
     with session(settings, "agents") as opened:
         brief = service.brief(opened, name)
     from workerpool.agents import trial
-    from workerpool.core.errors import Fail, Retry
 
+    written = Written()
     try:
         registry.allow_tools(settings.agent_tools)
-        spent = trial(brief, prompt, _write)
+        spent = trial(brief, prompt, written)
     except registry.HandlerModuleBroken as error:
-        raise Refused(str(error), EXIT_CONFIG) from None
-    except (Fail, Retry) as error:
-        raise Refused(safe(str(error)), EXIT_FAILED) from None
-    click.echo()
+        raise Refused(safe(str(error)), EXIT_CONFIG) from None
+    except Exception as error:
+        written.end()
+        raise Refused(safe(message_of(error)), EXIT_FAILED) from None
+    written.end()
     told = f"{spent.tokens} tokens in {counted(spent.requests, 'request')}, {spent.seconds:.1f} s"
     click.echo(f"workerpool: {told}", err=True)
 
 
-def _write(piece: str) -> None:
-    click.echo("\n".join(map(safe, piece.split("\n"))), nl=False)
+class Written:
+    """An answer on standard output, piece by piece."""
+
+    def __init__(self) -> None:
+        self._in_line = False
+
+    def __call__(self, piece: str) -> None:
+        """Write a piece."""
+        if piece:
+            click.echo(safe(piece), nl=False)
+            self._in_line = not piece.endswith("\n")
+
+    def end(self) -> None:
+        """End the line, where one is begun."""
+        if self._in_line:
+            click.echo()
+            self._in_line = False

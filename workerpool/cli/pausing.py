@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from workerpool.store.session import Row, Session
 
 EXIT_INTERRUPTED = 130
-CONTROLS = ("pool", "revision", "item")
+CONTROLS = ("pool", "revision", "item", "provider", "agent")
 NO_REASON = "A pause needs a reason, which everybody who waits for it will read: --reason TEXT."
 
 
@@ -175,7 +175,7 @@ def _fate(pause: Row) -> str:
 
 
 @click.command()
-@click.option("--control", type=click.Choice(CONTROLS), help="Only what was done to the pool, to revisions, to items.")
+@click.option("--control", type=click.Choice(CONTROLS), help="Only what was done to these.")
 @click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, help="The latest so many.")
 @click.option("-f", "--follow", is_flag=True, help="Go on showing what is done.")
 @with_json

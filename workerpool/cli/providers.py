@@ -71,8 +71,8 @@ def list_(settings: Settings, as_json: bool) -> None:
     columns = ("name", "type", "address", "model", "key", "agents")
     rows = []
     for row in found:
-        its = provider_of(row)
-        rows.append((row["name"], row["type"], its.address, row["default_model"], held(its), row["agents"]))
+        its = agents.provider_of(row)
+        rows.append((row["name"], row["type"], its.address, row["default_model"], agents.held(its), row["agents"]))
     write_table(columns, rows, NONE)
 
 
@@ -86,11 +86,17 @@ def show(settings: Settings, as_json: bool, name: str) -> None:
 
     with session(settings, "providers") as opened:
         row = agents.provider(opened, name)
-    its = provider_of(row)
+    its = agents.provider_of(row)
+    used = {
+        "address": its.address,
+        "key": agents.held(its),
+        "key_is_here": key_is_here(its),
+        "problem": wrong_with(its),
+    }
     if as_json:
-        write_json(row | {"address": its.address, "key": held(its), "problem": wrong_with(its)})
+        write_json(row | used)
         return
-    facts = {"address": its.address, "key": f"{held(its)}{_here(its)}", "problem": wrong_with(its)}
+    facts = {"address": its.address, "key": told_of_key(its), "problem": wrong_with(its)}
     known = {key.replace("_", " "): value for key, value in row.items() if not key.startswith("key")} | facts
     write_facts([(key, printable(value)) for key, value in known.items() if value is not None])
 
@@ -129,34 +135,29 @@ def remove(settings: Settings, name: str) -> None:
     click.echo(f"provider {safe(name)} is removed")
 
 
-def provider_of(row: dict[str, Any]) -> Provider:
-    """Return the provider that a row is."""
-    return Provider(*(row[key] for key in ("name", "type", "base_url", "default_model", "key_variable", "key_file")))
-
-
-def held(its: Provider) -> str:
-    """Return what holds the key of a provider, in words."""
+def key_is_here(its: Provider) -> bool | None:
+    """Tell whether the key of a provider is where this command runs; None: it has none."""
     if its.key_file is not None:
-        return f"file {its.key_file}"
-    return its.variable or "none is sent"
+        return os.access(os.path.expanduser(its.key_file), os.R_OK)
+    return bool(os.environ.get(its.variable, "").strip()) if its.variable is not None else None
 
 
-def _here(its: Provider) -> str:
-    """Return whether the key is here; the workers may have another environment."""
-    if its.key_file is None and its.variable is None:
-        return ""
-    there = (
-        os.path.exists(os.path.expanduser(its.key_file)) if its.key_file else bool(os.environ.get(its.variable or ""))
-    )
-    return ", is here" if there else ", is not here: it must be where the workers are"
+def told_of_key(its: Provider) -> str:
+    """Return what holds the key of a provider, and whether it is here; the workers may have another environment."""
+    from workerpool.api.service import agents
+
+    here = {None: "", True: ", is here", False: ", is not here: it must be where the workers are"}
+    return f"{agents.held(its)}{here[key_is_here(its)]}"
 
 
 def _tell(row: dict[str, Any], what: str, as_json: bool) -> None:
+    from workerpool.api.service import agents
+
     if as_json:
         write_json(row)
         return
-    its = provider_of(row)
-    click.echo(f"provider {safe(its.name)} {what}; key: {safe(held(its))}{_here(its)}")
+    its = agents.provider_of(row)
+    click.echo(f"provider {safe(its.name)} {what}; key: {safe(told_of_key(its))}")
     if not row["agents"]:
         click.echo(f"`workerpool agents add NAME --provider {safe(its.name)} --role TEXT` makes an agent of it")
     else:

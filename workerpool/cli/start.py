@@ -219,7 +219,7 @@ def api_brief(settings: config.Settings, address: Address) -> ApiBrief:
         port=address.port,
         hosts=settings.http_hosts,
         token=settings.api_token.get_secret_value() if settings.api_token else None,
-        webhook_secret=settings.webhook_secret.get_secret_value() if settings.webhook_secret else None,
+        webhook_secret=_webhook_secret(settings),
         sources=str(settings.sources) if settings.sources else None,
         source_secrets=source_secrets(settings),
         statsd=(settings.statsd.host, settings.statsd.port) if settings.statsd else None,
@@ -231,6 +231,20 @@ def api_brief(settings: config.Settings, address: Address) -> ApiBrief:
         home=str(settings.home),
         **_log(settings),
     )
+
+
+def _webhook_secret(settings: config.Settings) -> str | None:
+    """Return what signs a trigger. Raises Refused where it is no secret: each signed request would fail."""
+    if settings.webhook_secret is None:
+        return None
+    from workerpool.api.webhooks.signatures import BadSecret, check_secret
+
+    secret = settings.webhook_secret.get_secret_value()
+    try:
+        check_secret("standard", secret)
+    except BadSecret as error:
+        raise Refused(f"WORKERPOOL_WEBHOOK_SECRET cannot be a secret: {error}", EXIT_CONFIG) from None
+    return secret
 
 
 def source_secrets(settings: config.Settings) -> dict[str, str]:

@@ -104,6 +104,8 @@ class Effects:
             try:
                 if self._connection is None or self._connection.closed:
                     self._connection = EffectsConnection.connect(self._url, **self._options())
+                    # The end of an attempt takes prepared statements away, and the driver would go on using them.
+                    self._connection.prepare_threshold = None
                 # The first statement begins the transaction; connection.transaction() inside is then a savepoint.
                 self._connection.execute(
                     "SELECT set_config(%s, %s, true), set_config('application_name', %s, true)",

@@ -18,6 +18,7 @@ from workerpool.api.face import Face
 from workerpool.api.http.agents import Name
 from workerpool.api.http.guard import Operator, Stands, Viewer, subject_of
 from workerpool.api.service import agents
+from workerpool.api.service.agent_rules import PROVIDER
 from workerpool.api.service.refusals import NotValid
 from workerpool.core.agent import SUPPORTED, Provider, wrong_with
 
@@ -37,7 +38,7 @@ def agent(request: Request, name: Name, face: Stands) -> Response:
     """One agent."""
     with face.session() as session:
         row = agents.agent(session, name)
-    problem = None if row["provider"] else "It has no provider, so it cannot be asked."
+        problem = agents.missing(agents.brief(session, name))
     return _page(request, face, "agent.html", kind="agent", row=row, problem=problem, used_by=(), **_all(face))
 
 
@@ -48,7 +49,7 @@ def provider(request: Request, name: Name, face: Stands) -> Response:
         row = agents.provider(session, name)
     known = _all(face)
     used_by = [each["name"] for each in known["agents"] if each["provider"] == name]
-    problem = wrong_with(_provider(row))
+    problem = wrong_with(agents.provider_of(row))
     return _page(request, face, "agent.html", kind="provider", row=row, problem=problem, used_by=used_by, **known)
 
 
@@ -91,7 +92,7 @@ def edit_provider(
     key_file: Short = "",
 ) -> Response:
     """Change a provider to what the form says."""
-    columns = dict(zip(agents.PROVIDER, (type, base_url, default_model, key_variable, key_file), strict=True))
+    columns = dict(zip(PROVIDER, (type, base_url, default_model, key_variable, key_file), strict=True))
     with face.session() as session:
         agents.edit_provider(session, name, {key: _or_none(text) for key, text in columns.items()}, who.name)
     face.watch.soon()
@@ -119,7 +120,7 @@ def add_agent(
     provider: Short = "",
     model: Short = "",
     model_parameters: Long = "",
-    tools: Short = "",
+    tools: Long = "",
 ) -> Response:
     """Keep an agent."""
     given = _columns(role, backstory, instructions, provider, model, model_parameters, tools)
@@ -142,7 +143,7 @@ def edit_agent(
     provider: Short = "",
     model: Short = "",
     model_parameters: Long = "",
-    tools: Short = "",
+    tools: Long = "",
 ) -> Response:
     """Change an agent to what the form says."""
     given = _columns(role, backstory, instructions, provider, model, model_parameters, tools)
@@ -174,9 +175,9 @@ def _columns(
     if not isinstance(given, dict):
         raise NotValid('the parameters are no JSON object; allowed: such as {"temperature": 0.2, "maxTokens": 4000}')
     return {
-        "role": role.strip(),
-        "backstory": backstory.strip(),
-        "instructions": instructions.strip(),
+        "role": _text(role),
+        "backstory": _text(backstory),
+        "instructions": _text(instructions),
         "provider": _or_none(provider),
         "model": _or_none(model),
         "model_parameters": given,
@@ -184,23 +185,25 @@ def _columns(
     }
 
 
+def _text(text: str) -> str:
+    # (a browser ends the lines of a form as mail does)
+    return text.replace("\r\n", "\n").strip()
+
+
 def _or_none(text: str) -> str | None:
     return text.strip() or None
-
-
-def _provider(row: dict[str, Any]) -> Provider:
-    return Provider(row["name"], **{key: row[key] for key in agents.PROVIDER})
 
 
 def _all(face: Face) -> dict[str, Any]:
     with face.session() as session:
         providers, known = agents.providers(session), agents.agents(session)
-    told = []
+    by_name, told = {row["name"]: row for row in providers}, []
     for row in providers:
-        its = _provider(row)
-        held = f"file {its.key_file}" if its.key_file else its.variable or "none is sent"
-        told.append(row | {"address": its.address, "held": held, "problem": wrong_with(its)})
-    return {"providers": told, "agents": known, "types": SUPPORTED}
+        its = agents.provider_of(row)
+        told.append(row | {"address": its.address, "held": agents.held(its), "problem": wrong_with(its)})
+    # (a provider that came between the two statements is not known yet)
+    seen = [row | {"problem": agents.missing(agents.brief_of(row, by_name.get(row["provider"])))} for row in known]
+    return {"providers": told, "agents": seen, "types": SUPPORTED}
 
 
 def _page(request: Request, face: Face, name: str, **values: Any) -> Response:

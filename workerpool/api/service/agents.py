@@ -1,29 +1,22 @@
 """Agents and providers: add, list, show, edit, remove, whoever asks.
 
-Owns: what is refused, and in which words. Does not own: what is wrong with a provider or a parameter (``core.agent``).
+Owns: each verb, and what is missing for an agent to be asked. Does not own: what may be kept (``agent_rules``).
 Invariant: what is kept here can be asked, but for what only a worker's host knows: its keys, its tools.
 """
 
 from __future__ import annotations
 
 import difflib
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from workerpool.api.service.refusals import NotInThisState, NotValid, Refusal
-from workerpool.core.agent import AgentBrief, Provider, parameters, wrong_with
+from workerpool.api.service import agent_rules as rules
+from workerpool.api.service.agent_rules import AGENT, PROVIDER
+from workerpool.api.service.refusals import NotInThisState, Refusal
+from workerpool.core.agent import AgentBrief, Parameters, Provider, parameters, wrong_with
 from workerpool.store import agents as store
 from workerpool.store.session import Row, Session
-
-#: Characters of an agent's texts.
-MOST_TEXT = 100_000
-#: What keys look like; wherever a name is wanted, one of these is a mistake that must not be kept.
-_SECRET = re.compile(r"(sk|pk|key|gsk|xai|nvapi|hf)[-_][A-Za-z0-9_-]{16,}|[A-Za-z0-9+/_-]{40,}={0,2}")
-_TOOL = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
-PROVIDER = ("type", "base_url", "default_model", "key_variable", "key_file")
-AGENT = ("role", "backstory", "instructions", "provider", "model", "model_parameters", "tools")
 
 
 class NoSuchProvider(Refusal):
@@ -32,8 +25,8 @@ class NoSuchProvider(Refusal):
     kind, name = "missing", "no-such-provider"
 
     def __init__(self, provider: str, known: Iterable[str]) -> None:
-        told = f"there is no provider {provider}{_near(provider, known)}; `workerpool providers list` lists them"
-        super().__init__(told, provider=provider)
+        told, facts = _named("provider", provider, known)
+        super().__init__(f"there is no provider {told}; `workerpool providers list` lists them", **facts)
 
 
 class NoSuchAgent(Refusal):
@@ -42,8 +35,8 @@ class NoSuchAgent(Refusal):
     kind, name = "missing", "no-such-agent"
 
     def __init__(self, agent: str, known: Iterable[str]) -> None:
-        told = f"there is no agent {agent}{_near(agent, known)}; `workerpool agents list` lists them"
-        super().__init__(told, agent=agent)
+        told, facts = _named("agent", agent, known)
+        super().__init__(f"there is no agent {told}; `workerpool agents list` lists them", **facts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +70,7 @@ def agents(session: Session) -> list[Row]:
 
 def agent(session: Session, name: str) -> Row:
     """Return an agent. Raises NoSuchAgent."""
-    found = store.agents(session, name)
+    found = store.agents(session, name) if rules.is_text(name) else []
     if not found:
         raise NoSuchAgent(name, (each["name"] for each in store.agents(session)))
     return found[0]
@@ -86,23 +79,62 @@ def agent(session: Session, name: str) -> Row:
 def brief(session: Session, name: str) -> AgentBrief:
     """Return an agent as its handler gets it. Raises NoSuchAgent."""
     row = agent(session, name)
-    its = _one_provider(session, row["provider"]) if row["provider"] is not None else None
+    return brief_of(row, _one_provider(session, row["provider"]) if row["provider"] is not None else None)
+
+
+def brief_of(row: Row, its_provider: Row | None) -> AgentBrief:
+    """Return the agent that a row is, with the row of its provider."""
     return AgentBrief(
         name=row["name"],
         role=row["role"],
         backstory=row["backstory"],
         instructions=row["instructions"],
-        provider=_as_provider(its) if its is not None else None,
+        provider=provider_of(its_provider) if its_provider is not None else None,
         model=row["model"],
         model_parameters=row["model_parameters"],
         tools=tuple(row["tools"]),
     )
 
 
+def provider_of(row: Mapping[str, Any]) -> Provider:
+    """Return the provider that a row is."""
+    return Provider(row["name"], **{name: row[name] for name in PROVIDER})
+
+
+def held(its: Provider) -> str:
+    """Return what holds the key of a provider, in words."""
+    return f"file {its.key_file}" if its.key_file is not None else its.variable or "none is sent"
+
+
+def missing(brief: AgentBrief) -> str | None:
+    """Return what keeps an agent from being asked and can be seen from here, as a sentence without its name, or None.
+
+    (Whether its key and its tools are there, only the workers' hosts know.)
+    """
+    edit = f"`workerpool agents edit {brief.name}"
+    if brief.provider is None:
+        return f"it has no provider: {edit} --provider NAME`"
+    wrong = wrong_with(brief.provider)
+    if wrong is not None:
+        return f"its provider {brief.provider.name} cannot be used: {wrong}"
+    if brief.model_used is None:
+        return f"it has no model, and its provider no default: {edit} --model NAME`"
+    used = used_parameters(brief)
+    return used if isinstance(used, str) else None
+
+
+def used_parameters(brief: AgentBrief) -> Parameters | str:
+    """Return the parameters that an agent is asked with, or what is wrong with them."""
+    try:
+        return parameters(brief.model_parameters)
+    except ValueError as error:
+        return str(error)
+
+
 def add_provider(session: Session, new: Provider, who: str) -> Row:
     """Keep a provider. Raises NotValid, NotInThisState: there is one of that name."""
-    _check_name("provider", new.name)
-    _check_provider(asdict(new))
+    rules.check_name("provider", new.name)
+    rules.check_provider(asdict(new))
     row = store.add_provider(session, new, who)
     if row is None:
         raise NotInThisState(
@@ -113,32 +145,39 @@ def add_provider(session: Session, new: Provider, who: str) -> Row:
 
 def edit_provider(session: Session, name: str, changes: Mapping[str, Any], who: str) -> Row:
     """Change the columns that *changes* has; None takes one away. Raises NotValid, NoSuchProvider."""
-    _known_columns(changes, PROVIDER)
+    rules.check_columns(changes, PROVIDER)
     # The one takes the other's place, so that nobody has to take it away first.
-    changes = _in_place(changes, "key_variable", "key_file")
-    _no_secrets(changes)
-    if store.edit(session, "provider", name, changes, who, _check_provider) is None:
-        _one_provider(session, name)
+    changes = rules.one_key(changes)
+    rules.check_provider_columns(changes)
+    # (looked at before, for the words, and in the transaction, for the row that it is by then)
+    rules.check_provider(_one_provider(session, name) | changes)
+    if changes:
+        store.edit(session, "provider", name, changes, who, rules.check_provider)
     return _one_provider(session, name)
 
 
 def remove_provider(session: Session, name: str, who: str) -> None:
     """Forget a provider. Raises NoSuchProvider, NotInThisState: agents use it."""
-    if store.remove(session, "provider", name, who) is not None:
+    if rules.is_text(name) and store.remove(session, "provider", name, who) is not None:
         return
     _one_provider(session, name)
-    used = ", ".join(row["name"] for row in store.agents(session, provider=name))
+    used = ", ".join(row["name"] for row in store.agents(session, provider=name)) or "an agent that has just gone"
     raise NotInThisState(f"the provider {name} is used by {used}; give them another one, or remove them first")
 
 
 def add_agent(session: Session, new: NewAgent, who: str) -> Row:
     """Keep an agent. Raises NotValid, NoSuchProvider, NotInThisState: there is one of that name."""
-    _check_name("agent", new.name)
+    rules.check_name("agent", new.name)
     given = {name: getattr(new, name) for name in AGENT} | {"tools": list(new.tools)}
-    _check_agent(given)
+    rules.check_agent(given)
+    named = rules.spelled(given["model_parameters"]).items()
+    given["model_parameters"] = {key: value for key, value in named if value is not None}
     if new.provider is not None:
         _one_provider(session, new.provider)
-    row = store.add_agent(session, new.name, given, who)
+    try:
+        row = store.add_agent(session, new.name, given, who)
+    except store.ProviderGone:
+        raise _no_provider(session, new.provider) from None
     if row is None:
         raise NotInThisState(f"there is an agent {new.name} already; `workerpool agents edit {new.name}` changes it")
     return row
@@ -150,95 +189,46 @@ def edit_agent(session: Session, name: str, changes: Mapping[str, Any], who: str
     Of `model_parameters` those that it has are changed, null takes one back to its default. Raises NotValid,
     NoSuchAgent, NoSuchProvider.
     """
-    _known_columns(changes, AGENT)
+    rules.check_columns(changes, AGENT)
     changes = dict(changes)
     for text in ("backstory", "instructions"):
         if text in changes and changes[text] is None:
             changes[text] = ""
-    if changes.get("provider") is not None:
-        _one_provider(session, changes["provider"])
-    if "model_parameters" in changes:
-        merged = agent(session, name)["model_parameters"] | dict(changes["model_parameters"] or {})
-        changes["model_parameters"] = {key: value for key, value in merged.items() if value is not None}
     if "tools" in changes:
         changes["tools"] = list(changes["tools"] or ())
-    _check_agent(agent(session, name) | changes)
-    row = store.edit(session, "agent", name, changes, who, _check_agent)
-    return row if row is not None else agent(session, name)
+    rules.check_agent(changes)
+    if changes.get("model_parameters") is not None:
+        changes["model_parameters"] = rules.spelled_anew(changes["model_parameters"])
+    if changes.get("provider") is not None:
+        _one_provider(session, changes["provider"])
+    try:
+        if changes and rules.is_text(name):
+            store.edit(session, "agent", name, changes, who, rules.check_agent)
+    except store.ProviderGone:
+        raise _no_provider(session, changes["provider"]) from None
+    return agent(session, name)
 
 
 def remove_agent(session: Session, name: str, who: str) -> None:
     """Forget an agent; revisions that name it fail. Raises NoSuchAgent."""
-    if store.remove(session, "agent", name, who) is None:
+    if not rules.is_text(name) or store.remove(session, "agent", name, who) is None:
         agent(session, name)
 
 
 def _one_provider(session: Session, name: str) -> Row:
-    found = store.providers(session, name)
+    found = store.providers(session, name) if rules.is_text(name) else []
     if not found:
-        raise NoSuchProvider(name, (each["name"] for each in store.providers(session)))
+        raise _no_provider(session, name)
     return found[0]
 
 
-def _as_provider(row: Mapping[str, Any]) -> Provider:
-    return Provider(row["name"], **{name: row[name] for name in PROVIDER})
+def _no_provider(session: Session, name: str | None) -> NoSuchProvider:
+    return NoSuchProvider(name or "", (each["name"] for each in store.providers(session)))
 
 
-def _near(name: str, known: Iterable[str]) -> str:
+def _named(what: str, name: str, known: Iterable[str]) -> tuple[str, dict[str, object]]:
+    """Return how a name that is not there is told, with one that is near; what may be a key is not repeated."""
+    if rules.looks_like_a_key(name):
+        return "of that name", {}
     near = difflib.get_close_matches(name, list(known), n=1)
-    return f" (is it {near[0]}?)" if near else ""
-
-
-def _in_place(changes: Mapping[str, Any], one: str, other: str) -> dict[str, Any]:
-    changes = dict(changes)
-    for given, its in ((one, other), (other, one)):
-        if changes.get(given) is not None and its not in changes:
-            changes[its] = None
-    return changes
-
-
-def _known_columns(changes: Mapping[str, Any], allowed: tuple[str, ...]) -> None:
-    for name in changes:
-        if name not in allowed:
-            raise NotValid(f"there is no {name} to change; allowed: {', '.join(allowed)}")
-
-
-def _check_name(what: str, name: str) -> None:
-    if not 1 <= len(name) <= 200 or not name.isprintable() or name != name.strip():
-        raise NotValid(f"the name of the {what} is {name[:100]!r}; allowed: 1 to 200 characters, none of them unseen")
-
-
-def _check_provider(row: Mapping[str, Any]) -> None:
-    _no_secrets(row)
-    wrong = wrong_with(_as_provider(row))
-    if wrong is not None:
-        raise NotValid(f"the provider {row['name']} cannot be used so: {wrong}")
-    for name in ("default_model", "key_file"):
-        if row[name] is not None and not 1 <= len(row[name]) <= 1000:
-            raise NotValid(f"the {name} of a provider has 1 to 1000 characters")
-
-
-def _no_secrets(row: Mapping[str, Any]) -> None:
-    for name in ("key_variable", "key_file", "default_model"):
-        value = row.get(name)
-        if isinstance(value, str) and _SECRET.fullmatch(value):
-            # (not repeated: it may well be one)
-            raise NotValid(f"{name} looks like a key; here stands only the name of what holds it, never the key itself")
-
-
-def _check_agent(row: Mapping[str, Any]) -> None:
-    for name in ("role", "backstory", "instructions"):
-        text = row[name]
-        if not isinstance(text, str) or len(text) > MOST_TEXT or "\0" in text:
-            raise NotValid(f"the {name} of an agent is a text of at most {MOST_TEXT} characters, without NUL")
-    if not row["role"].strip():
-        raise NotValid("an agent has a role, such as: an editor of web pages")
-    if row["model"] is not None and not 1 <= len(row["model"]) <= 200:
-        raise NotValid("the model of an agent has 1 to 200 characters")
-    for name in row["tools"]:
-        if not isinstance(name, str) or not _TOOL.fullmatch(name):
-            raise NotValid(f"the tool {name!r} is no name of a function of WORKERPOOL_AGENT_TOOLS")
-    try:
-        parameters(row["model_parameters"])
-    except ValueError as error:
-        raise NotValid(str(error)) from None
+    return f"{name}{f' (is it {near[0]}?)' if near else ''}", {what: name}

@@ -6,12 +6,22 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field
+from pydantic.json_schema import SkipJsonSchema
 
 from workerpool.api.http.models.base import Model, Shown, as_number
 
 Type = Literal["openai", "deepseek", "openai-compatible"]
-#: No control character and no blank at either end, as the service has it.
-Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[!-~]([ -~]*[!-~])?$")]
+#: Of something new: no control character, no blank at either end. (The service refuses what is not seen, too.)
+Name = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=200,
+        pattern=r"^[^\x00-\x20\x7f-\xa0]([^\x00-\x1f\x7f-\x9f]*[^\x00-\x20\x7f-\xa0])?$",
+    ),
+]
+#: Of something that may be there.
+Known = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00]+$")]
 Url = Annotated[str, Field(max_length=1_000, pattern=r"^https?://[^\s/]+(/\S*)?$")]
 Variable = Annotated[str, Field(max_length=200, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 File = Annotated[str, Field(min_length=1, max_length=1_000, pattern=r"^[^\x00]+$")]
@@ -62,10 +72,10 @@ class ProviderIn(Model):
 
 
 class ProviderChange(Model):
-    """What is changed of a provider; null takes something away."""
+    """What is changed of a provider; null takes something away, but not its type."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"defaultModel": "gpt-5"}]})
-    type: Type | None = None
+    type: Type | SkipJsonSchema[None] = None
     base_url: Url | None = None
     default_model: ModelName | None = None
     key_variable: Variable | None = None
@@ -111,20 +121,23 @@ class AgentIn(Model):
     role: Role
     backstory: Text = ""
     instructions: Text = ""
-    provider: Name | None = None
+    provider: Known | None = None
     model: ModelName | None = None
     model_parameters: Parameters = Field(default_factory=Parameters)
     tools: Tools = Field(default_factory=list)
 
 
 class AgentChange(Model):
-    """What is changed of an agent; null takes something away, also of the parameters, of which the others stay."""
+    """What is changed of an agent; null takes something away, but not its role.
+
+    Of the parameters those that are not named stay.
+    """
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"modelParameters": {"maxTokens": 4000}}]})
-    role: Role | None = None
+    role: Role | SkipJsonSchema[None] = None
     backstory: Text | None = None
     instructions: Text | None = None
-    provider: Name | None = None
+    provider: Known | None = None
     model: ModelName | None = None
     model_parameters: Parameters | None = None
     tools: Tools | None = None

@@ -228,6 +228,23 @@ def test_the_demo_works_twice_in_a_row(tmp_path: Path) -> None:
     assert "New game" in (pages / "snake.html").read_text()
 
 
+def test_the_demo_of_agents_needs_no_key(tmp_path: Path) -> None:
+    """Three agents are at work at once, with steps, words and results; and the daemon is gone."""
+    clean = {name: value for name, value in environment().items() if not name.endswith("_API_KEY")}
+    with demo_daemon_gone(tmp_path):
+        done = subprocess.run(
+            workerpool("demo", "--agents"), env=clean, cwd=tmp_path, capture_output=True, text=True, timeout=LIMIT
+        )
+    assert done.returncode == 0, done.stdout + done.stderr
+    lines = done.stdout.splitlines()
+    agents = ("Copywriter", "Translator", "Reviewer")
+    executes = [min(i for i, line in enumerate(lines) if agent in line and "Execute" in line) for agent in agents]
+    ends = [min(i for i, line in enumerate(lines) if agent in line and "Step 5 of 5" in line) for agent in agents]
+    assert max(executes) < min(ends), "all three execute before one has ended"
+    for told in ("Nous sommes fermés le lundi.", "Come in: the ovens", "tokens in 1 request", "All 4 tasks are done."):
+        assert told in done.stdout
+
+
 def test_an_interrupted_demo_leaves_nothing_running(tmp_path: Path) -> None:
     """Ctrl-C stops the daemon and says so."""
     log = tmp_path / "workerpool-demo" / "daemon.log"

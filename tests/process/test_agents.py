@@ -12,7 +12,7 @@ import pytest
 from psycopg.types.json import Jsonb
 
 from tests.conftest import Databases
-from tests.process.asking import shared
+from tests.process.asking import asking, shared
 from tests.process.daemon import Daemon, until
 from workerpool.rehearsal import Asked, ModelServer, Reply
 
@@ -345,7 +345,7 @@ def test_streamed_tokens_move_the_bar_and_are_in_the_log(stage: Stage) -> None:
 
 
 def test_the_key_is_nowhere(stage: Stage) -> None:
-    """S27: whatever the tests above did, the key is in no log, no row, no process list."""
+    """S27: whatever the tests above did, the key is in no log, no row, no process list, no page."""
     tables = stage.daemon.sql("SELECT tablename AS t FROM pg_tables WHERE schemaname = 'workerpool'")
     rows = "".join(str(stage.daemon.sql(f"SELECT r::text FROM {row['t']} r")) for row in tables)
     shown = [
@@ -354,6 +354,13 @@ def test_the_key_is_nowhere(stage: Stage) -> None:
         for name in ("cmdline", "environ")
     ]
     assert CANARY in stage.model.asked[0].headers["authorization"], "it was sent where it belongs"
-    for place in (stage.daemon.text(), rows, *shown):
+    pages = ["/agents", "/providers/rehearsal", "/api/providers", "/api/agents", "/agents/nobody", "/providers/nobody"]
+    failed = [row["id"] for row in stage.daemon.sql("SELECT id FROM revisions WHERE status = 'failed'")]
+    assert len(failed) > 20
+    pages += [f"{way}/{id}" for id in failed for way in ("/revisions", "/api/revisions")]
+    with asking(stage.daemon) as client:
+        answers = [client.get(page) for page in pages]
+    assert {answer.status_code for answer in answers} == {200, 404}
+    for place in (stage.daemon.text(), rows, *shown, *(answer.text for answer in answers)):
         assert CANARY not in place
         assert CANARY[-12:] not in place

@@ -25,6 +25,7 @@ from workerpool.cli.home import Home, hold
 from workerpool.config.forms import Address
 from workerpool.core.briefs import ApiBrief, KeeperBrief, PrepareBrief, WorkerBrief, as_message
 from workerpool.core.plan import Stage
+from workerpool.link import failpoints
 from workerpool.link.board import SLOTS, Board
 from workerpool.manager.manager import Manager
 from workerpool.manager.notify import Notifier
@@ -69,6 +70,8 @@ def start(until_empty: bool, **flags: Any) -> None:
 
 def run(settings: config.Settings, flags: Mapping[str, object], *, until_empty: bool = False) -> int:
     """Be the manager of a pool with these settings; returns the exit code of the contract."""
+    if why := failpoints.refusal(os.environ):
+        raise Refused(why, EXIT_CONFIG)
     logs.configure(
         settings.log_level, settings.log_format, file=settings.log_file, secrets=config.known_secrets(settings)
     )

@@ -15,6 +15,7 @@ from workerpool.core.outcome import Outcome
 from workerpool.core.revision import DEFAULT_MAX_ATTEMPTS, Tries
 from workerpool.keeper.flock import Death, Flock
 from workerpool.keeper.tally import Tally
+from workerpool.link.failpoints import reach
 from workerpool.store.line import Line, StatementRefused
 
 log = logs.get("keeper")
@@ -27,6 +28,7 @@ LIMITS = frozenset({"memory", "output"})
 
 def bury(death: Death, line: Line, max_crashes: int, tally: Tally) -> None:
     """Settle everything that the dead process held, and mark it gone. Raises LineLost; doing it again is harmless."""
+    reach("before_bury")
     rows = line.call("held_by", worker=death.worker_id, manager=None)
     judged = [(_judge(death, row, max_crashes), row[6]) for row in rows]
     for start in range(0, len(judged), 60):
@@ -98,6 +100,7 @@ def rescue(line: Line, lease: float, max_crashes: int, flock: Flock, tally: Tall
         tries = Tries(attempt, most or DEFAULT_MAX_ATTEMPTS, crashes, max_crashes)
         told = f"its lease ran out: nobody renewed it for worker {worker}"
         outcome = verdicts.crashed(revision, token, tries, told, random.random())
+        reach("before_rescue")
         try:
             written = line.settle([outcome], only_expired=True)
         except StatementRefused as error:

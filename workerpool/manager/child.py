@@ -17,6 +17,7 @@ from workerpool.link import board as boards
 from workerpool.link import channel as channels
 from workerpool.link.board import Board
 from workerpool.link.channel import Channel
+from workerpool.link.failpoints import reach
 from workerpool.manager.spec import ChildSpec
 
 LOG_DESCRIPTOR = "WORKERPOOL_LOG_DESCRIPTOR"
@@ -43,6 +44,7 @@ class Process:
 
     def _spawn(self, board: Board, variables: dict[str, str], inherited: list[int]) -> None:
         spec, write_end = self.spec, None
+        reach("before_spawn")
         passed = [*spec.descriptors]
         if spec.brief is not None:
             self.channel, theirs = channels.pair()
@@ -65,6 +67,7 @@ class Process:
         )
         self.pid = self._popen.pid
         self.pidfd = os.pidfd_open(self.pid)
+        reach("after_spawn")
         if self.channel is not None and spec.brief is not None:
             self.channel.send("brief", **spec.brief(self.generation))
 

@@ -18,6 +18,7 @@ from psycopg.rows import TupleRow
 
 from workerpool.core.outcome import Outcome
 from workerpool.core.revision import Claim
+from workerpool.link.failpoints import reach
 from workerpool.store.connection import LIVELY, statement
 from workerpool.store.line import LineLost, outcome_arrays
 
@@ -152,7 +153,9 @@ class Effects:
             if not written:
                 self.roll_back()
                 return False
+            reach("before_commit")
             connection.really_commit()
+            reach("after_commit")
         except LineLost:
             self._drop()
             raise

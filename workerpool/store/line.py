@@ -22,6 +22,7 @@ from psycopg.rows import TupleRow
 
 from workerpool.core.outcome import Outcome
 from workerpool.core.revision import Claim
+from workerpool.link.failpoints import reach
 from workerpool.store.connection import connect, statement
 from workerpool.store.flight import Flight, Sent, prepare
 
@@ -181,6 +182,8 @@ class Line:
                 *order.begin,
             ]
             name = "turn" if outcomes else "claim"
+            if outcomes:
+                reach("before_settle")
             try:
                 settling = outcome_arrays(outcomes).values() if outcomes else ()
                 before = [self._prepare("told", told)] if told else []
@@ -188,6 +191,8 @@ class Line:
                 self._flight = Flight(self._live(), self._transformer, *before, turn)
             except psycopg.Error as error:
                 raise understood(error) from error
+            if outcomes:
+                reach("during_settle")
 
     def tell(self, told: Sequence[Any]) -> None:
         """Write what attempts said, by the parameters of `told`. Raises LineLost or StatementRefused."""
@@ -217,6 +222,10 @@ class Line:
             if isinstance(kept, BaseException):
                 raise kept
             assert kept is not None, "a turn is under way"
+            if kept.settled:
+                reach("after_settle")
+            if kept.claims:
+                reach("after_claim")
             return kept
 
     @property
@@ -237,7 +246,9 @@ class Line:
 
     def settle(self, outcomes: Sequence[Outcome], *, only_expired: bool = False) -> frozenset[int]:
         """Write *outcomes* and return the revisions for which that succeeded."""
+        reach("before_settle")
         rows = self.call("settle", **outcome_arrays(outcomes), only_expired=only_expired)
+        reach("after_settle")
         return frozenset(rows[0][0])
 
     def _live(self) -> psycopg.Connection[TupleRow]:

@@ -23,6 +23,7 @@ from workerpool.job.continuations import wait_for_callbacks
 from workerpool.link import tether
 from workerpool.link.board import Board, Record
 from workerpool.link.channel import Channel
+from workerpool.link.failpoints import reach
 from workerpool.store.effects import Effects
 from workerpool.store.line import Line, LineLost, StatementRefused
 from workerpool.worker import presence
@@ -42,6 +43,7 @@ log = logs.get("worker")
 
 def main() -> int:
     """Be a worker until told to stop; returns the exit code."""
+    reach("at_boot")
     wakeup = _signals()
     tether.die_with_parent(os.getppid())
     tether.adopt_orphans()
@@ -92,6 +94,7 @@ def _work(brief: WorkerBrief, channel: Channel, board: Board, wakeup: int) -> in
     sys.stdout, sys.stderr = performer.outputs
     attendant.loop = loop
     attendant.start()
+    reach("before_ready")
     channel.send("ready", handlers=handlers, watched=any(spec.memory_limit for spec in specs.values()))
     setproctitle.setproctitle(f"workerpool: worker {brief.slot}")
     try:

@@ -27,6 +27,7 @@ from workerpool.job.job import Job
 from workerpool.job.result import checked
 from workerpool.job.token import CancellationToken
 from workerpool.job.worker_job import WorkerJob
+from workerpool.link.failpoints import reach
 from workerpool.store.effects import CommitRefused
 from workerpool.store.line import LineLost
 from workerpool.worker.attempt import STOPPING, TIMED_OUT
@@ -134,7 +135,9 @@ class Performer:
         tries = Tries(claim.attempt, max_attempts, claim.crash_count, self._max_crashes)
         try:
             self.job = Job(claim, self._desk, token, max_attempts)
+            reach("before_handler")
             outcome = verdicts.completed(claim.revision_id, claim.token, encode(checked(self._call(self.job))))
+            reach("after_handler")
             self._stay_one_process()
         except BaseException as error:
             self._stay_one_process()

@@ -1,0 +1,26 @@
+"""What the fault tests share: daemons, and how many rounds a race gets."""
+
+from __future__ import annotations
+
+import os
+import random
+
+import pytest
+
+from tests.process.conftest import pool
+
+__all__ = ["pool"]
+
+
+@pytest.fixture
+def seed() -> int:
+    """The seed of a run, printed so that a failure can be repeated: WORKERPOOL_TEST_SEED sets it."""
+    found = int(os.environ.get("WORKERPOOL_TEST_SEED", random.randrange(2**31)))
+    print(f"WORKERPOOL_TEST_SEED={found}")
+    random.seed(found)
+    return found
+
+
+def rounds(ci: int = 20, long: int = 200) -> list[object]:
+    """The numbers of rounds of a race, to parametrize with: a tenth in CI, all of them with --long."""
+    return [ci, pytest.param(long, marks=pytest.mark.long)]

@@ -63,7 +63,10 @@ def test_a_pool_runs_as_the_runtime_role(place: Place, tmp_path: Path) -> None:
     daemon = Daemon(place.url(place.roles.runtime), tmp_path, schema=place.schema)
     try:
         daemon.start()
-        insert = f"INSERT INTO {place.schema}.revisions (item_key, handler) VALUES ('page', 'work'), ('page', 'work') RETURNING id"
+        insert = (
+            f"INSERT INTO {place.schema}.revisions (item_key, handler) SELECT 'page', 'work' FROM (VALUES (1), (2)) n"
+        )
+        insert += " RETURNING id"
         first, second = (row["id"] for row in daemon.sql(insert))
         text = f"SELECT status FROM {place.schema}.revisions WHERE id = %s"
         until(lambda: daemon.sql(text, second) == [{"status": "completed"}], what=f"completed\n{daemon.tail()}")

@@ -1,8 +1,8 @@
 """``workerpool stop`` and ``workerpool reload``: the signals of the contract, sent to the manager of this home.
 
-A stop of another host goes through the database and that host's keeper. Owns: finding the manager and waiting for its
-end. Invariant: a signal goes through a pidfd to the process that held the home's lock when the pidfd was open, so that
-a reused pid is never hit.
+Owns: finding the manager and waiting for its end. Invariant: a signal goes through a pidfd to the process that held
+the home's lock when
+the pidfd was open, so that a reused pid is never hit.
 """
 
 from __future__ import annotations
@@ -10,21 +10,18 @@ from __future__ import annotations
 import os
 import select
 import signal
-import time
 from datetime import timedelta
 
 import click
 
 from workerpool.cli.errors import EXIT_REFUSED, EXIT_TIMED_OUT, Refused
 from workerpool.cli.home import Home
-from workerpool.cli.options import Duration, session, with_settings
+from workerpool.cli.options import Duration, with_settings
 from workerpool.config import Settings
 from workerpool.core.durations import format_duration
 
 #: What a stop may take beside the grace (P6), and a little for a slow machine.
 BEYOND_GRACE = timedelta(seconds=10)
-#: Seconds between two looks at the workers of another host.
-LOOK_EVERY = 0.2
 
 
 @click.command()
@@ -32,15 +29,11 @@ LOOK_EVERY = 0.2
 @click.option(
     "--wait", type=Duration(), help="How long to wait until it is gone; 0: not at all. [default: the grace + 10s]"
 )
-@click.option("--host", metavar="NAME", help="Of another host: every pool there that works on this database.")
 @with_settings
-def stop(settings: Settings, quick: bool, wait: timedelta | None, host: str | None) -> None:
+def stop(settings: Settings, quick: bool, wait: timedelta | None) -> None:
     """Stop the pool of this home: running revisions may finish within the grace."""
-    limit = settings.shutdown_grace + BEYOND_GRACE if wait is None else wait
-    if host is not None:
-        _stop_host(settings, host, quick, limit)
-        return
     pid, handle = find(settings)
+    limit = settings.shutdown_grace + BEYOND_GRACE if wait is None else wait
     try:
         tell(handle, pid, signal.SIGQUIT if quick else signal.SIGTERM)
         if not limit:
@@ -57,31 +50,6 @@ def stop(settings: Settings, quick: bool, wait: timedelta | None, host: str | No
         raise Refused(f"not waiting any longer; pid {pid} goes on stopping", 130) from None
     finally:
         os.close(handle)
-
-
-def _stop_host(settings: Settings, host: str, quick: bool, limit: timedelta) -> None:
-    from workerpool.store import hosts
-    from workerpool.store.changing import actor
-
-    with session(settings, "stop") as opened:
-        managers = hosts.stop(opened, host, "quick" if quick else "graceful", actor())
-        if not managers:
-            there = sorted({row["host"] for row in hosts.living(opened)})
-            hint = (
-                f"there are: {', '.join(there)}"
-                if there
-                else "no living worker is known; see `workerpool workers --gone`"
-            )
-            raise Refused(f"no living worker on a host {host!r}", EXIT_REFUSED, hint)
-        named = f"{host}: {', '.join(managers)}"
-        deadline = time.monotonic() + limit.total_seconds()
-        while limit and hosts.living(opened, managers):
-            if time.monotonic() > deadline:
-                told = f"still stopping after {format_duration(limit)} on {named}"
-                hint = "`--quick` kills what still runs; a host that cannot reach the database hears nothing"
-                raise Refused(told, EXIT_TIMED_OUT, hint)
-            time.sleep(LOOK_EVERY)
-    click.echo(f"stopped on {named}" if limit else f"asked to stop on {named}")
 
 
 @click.command()

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from workerpool.store.session import Row, Session
 
 EXIT_INTERRUPTED = 130
-CONTROLS = ("pool", "revision", "item", "host", "provider", "agent")
+CONTROLS = ("pool", "revision", "item", "provider", "agent")
 NO_REASON = "A pause needs a reason, which everybody who waits for it will read: --reason TEXT."
 
 

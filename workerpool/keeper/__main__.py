@@ -55,10 +55,11 @@ class Keeper:
         self._ear, self._tally = Ear(brief.url, brief.schema), Tally(self._line)
         self._waker = Waker(brief.bells, board, self._flock)
         self._connected = False
-        self._retry_at, self._wait, self._bury_at = 0.0, 0.05, 0.0
+        self._retry_at, self._wait = 0.0, 0.05
         self._stopping_since: float | None = None
         self._facts, self._ticked_at, self._fires_at = Facts(), 0.0, 0.0
         self._timers: dict[str, float] = {}
+        self._bury_at = 0.0
 
     def run(self) -> int:
         """Keep until the manager says stop, or is gone."""
@@ -217,11 +218,9 @@ class Keeper:
     def _tick(self) -> None:
         self._ticked_at = time.monotonic()
         idle = self._waker.idle()
-        facts = self._facts = look(self._line, idle, self._brief.manager_id)
+        facts = self._facts = look(self._line, idle)
         if duties.relay_pause(self._board, facts):
             self._waker.ring()
-        if facts.stop:
-            self._channel.send("stop", how=facts.stop)
         self._waker.serve(facts.found, facts.due_in)
         self._fires_at = float("inf") if facts.fires_in is None else time.monotonic() + facts.fires_in
         if facts.pause_over:

@@ -29,8 +29,9 @@ from workerpool.manager.spec import PoolSpec
 from workerpool.manager.watch import Watch
 
 log = logs.get("manager")
-HEALTH_EVERY, SWEEP_LIMIT = 60.0, 0.5
+HEALTH_EVERY = 60.0
 EXIT_INCOMPLETE = 5
+SWEEP_LIMIT = 0.5
 #: Bytes of a dead worker's output that are still read: somebody else may hold its pipe and write on.
 LAST_WORDS = 1 << 20
 
@@ -46,8 +47,9 @@ class Manager:
         self._output = OutputLines(lambda kind, **fields: self._news.tell(kind, keep=False, **fields))
         self._watch = Watch()
         self._stopping_since: float | None = None
-        self._quick = self._ready = False
+        self._quick = False
         self._code = 0
+        self._ready = False
         self._health_at = self._second = 0.0
 
     @property
@@ -172,8 +174,6 @@ class Manager:
                 health.say_broken(slot, self.slots.values(), message["why"], message["traceback"])
             case "buried":
                 self._news.answered(message["worker"])
-            case "stop":
-                self.stop(quick=message["how"] == "quick")
             case "empty" if not self.is_stopping:
                 log.info("manager.emptied")
                 self.stop()

@@ -138,8 +138,7 @@ CREATE TABLE {schema}.workers (
     started_at          timestamptz NOT NULL DEFAULT clock_timestamp(),
     processed_count     bigint      NOT NULL DEFAULT 0,
     restart_count       integer     NOT NULL DEFAULT 0,
-    rss_bytes           bigint,
-    stop_requested      text        CHECK (stop_requested IN ('graceful', 'quick'))
+    rss_bytes           bigint
 ) WITH (fillfactor = 50, autovacuum_vacuum_threshold = 200, autovacuum_vacuum_scale_factor = 0.0);
 
 CREATE TABLE {schema}.pauses (

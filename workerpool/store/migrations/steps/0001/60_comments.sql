@@ -75,7 +75,6 @@ COMMENT ON COLUMN {schema}.workers.started_at IS 'When it came up.';
 COMMENT ON COLUMN {schema}.workers.processed_count IS 'How many attempts it has performed.';
 COMMENT ON COLUMN {schema}.workers.restart_count IS 'How often its slot had to be restarted.';
 COMMENT ON COLUMN {schema}.workers.rss_bytes IS 'Its resident memory.';
-COMMENT ON COLUMN {schema}.workers.stop_requested IS 'Somebody wants its manager to stop: graceful or quick. Its keeper passes that on.';
 
 COMMENT ON TABLE {schema}.pauses IS 'Who holds the pool back, and why: one row for each pause in force.';
 COMMENT ON COLUMN {schema}.pauses.id IS 'Its number.';

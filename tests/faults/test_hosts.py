@@ -154,3 +154,28 @@ def test_a_handler_that_talks_to_the_database_is_stopped_too(place: Place) -> No
     connection that hangs, for as long as the program's own network settings let it, keeps no worker from stepping down.
     """
     cut_off(place, 3, "both", talks=True, options="")
+
+
+def test_a_handler_that_holds_the_interpreter_lock_is_stopped_too(place: Place) -> None:
+    """A handler that lets no other thread of its worker run is killed by the manager of the host that is cut off,
+    before another host begins it.
+    """
+    hosts = tuple(place(name).start() for name in ("web1", "web2"))
+    one = hosts[0]
+    revision = one.insert("page", "greedy", {"seconds": 3 * LEASE})
+    one.begun(revision)
+    victim = next(each for each in hosts if each.running())
+    other = next(each for each in hosts if each is not victim)
+    until(lambda: one.row(revision)["lease_expires_at"] is not None, what="leased")
+    cut = time.monotonic()
+    victim.network.cut(victim.name)
+    taken = taken_over(victim, [revision], cut)
+    again = until(lambda: [each for each in one.entries("begin", revision) if each[5] == other.name], what="begun")
+    assert again[0][6:] == []
+    assert victim.event("child.killed", why="lease")
+    assert taken <= RECOVERY
+    victim.network.heal(victim.name)
+    row = one.ended(revision)
+    assert (row["status"], row["result"]) == ("completed", {"attempt": 2, "host": other.name})
+    drained(*hosts)
+    assert len(one.entries("end", revision)) == 1

@@ -27,7 +27,7 @@ def test_a_queue_without_a_pool_can_be_filled_and_read(run: Run) -> None:
     assert counts["revisions"] == {
         "draft": 1, "scheduled": 1, "pending": 2, "processing": 0, "completed": 0, "failed": 0, "cancelled": 0
     }  # fmt: skip
-    assert (counts["workers_alive"], counts["daemon_pid"], counts["schema_version"]) == (0, None, "0001")
+    assert (counts["workers_alive"], counts["daemon_pid"], counts["schema_version"]) == (0, None, "0002")
     assert "pending    2" in run("status").stdout
     shown = read(run("show", "2", "--json"))
     assert (shown["payload"], shown["priority"], shown["log"]) == ({"n": 2}, 3, [])
@@ -114,9 +114,9 @@ def test_an_error_is_one_sentence_with_its_exit_code(run: Run, words: tuple[str,
 
 def test_migrate_goes_up_and_down_and_prints_its_statements(run: Run) -> None:
     """Down to nothing with --yes, up again, and a script that names the schema."""
-    assert "empty (was 0001)" in run("migrate", "--down-to", "base", "--yes").stdout
+    assert "empty (was 0002)" in run("migrate", "--down-to", "base", "--yes").stdout
     run("status", code=78)
-    assert "at version 0001 (was not there)" in run("migrate").stdout
+    assert "at version 0002 (was not there)" in run("migrate").stdout
     assert "as it was" in run("migrate").stdout
     assert 'CREATE TABLE "elsewhere".revisions' in run("migrate", "--sql", "--schema", "elsewhere").stdout
 

@@ -14,8 +14,8 @@ STEP = '''"""A step of a later version."""
 
 from workerpool.store.migrations.steps import run
 
-revision = "0002"
-down_revision = "0001"
+revision = "0003"
+down_revision = "0002"
 
 
 def upgrade() -> None:
@@ -33,10 +33,10 @@ def newer(tmp_path: Path) -> Path:
     folder = tmp_path / "newer"
     shutil.copytree(ROOT / "workerpool", folder / "workerpool", ignore=shutil.ignore_patterns("__pycache__"))
     migrations = folder / "workerpool" / "store" / "migrations"
-    (migrations / "versions" / "v0002_later.py").write_text(STEP)
-    (migrations / "steps" / "0002").mkdir()
-    (migrations / "steps" / "0002" / "10_later.sql").write_text("ALTER TABLE {schema}.items ADD COLUMN later text;\n")
-    (migrations / "steps" / "0002" / "down.sql").write_text("ALTER TABLE {schema}.items DROP COLUMN later;\n")
+    (migrations / "versions" / "v0003_later.py").write_text(STEP)
+    (migrations / "steps" / "0003").mkdir()
+    (migrations / "steps" / "0003" / "10_later.sql").write_text("ALTER TABLE {schema}.items ADD COLUMN later text;\n")
+    (migrations / "steps" / "0003" / "down.sql").write_text("ALTER TABLE {schema}.items DROP COLUMN later;\n")
     return folder
 
 
@@ -93,7 +93,7 @@ def test_an_upgrade_step_by_step(database: str, connection: psycopg.Connection, 
         host.run("stop")
         host.install(newer)
         assert "run `workerpool migrate`" in host.run("status", code=78)
-        assert "at version 0002 (was 0001)" in host.run("migrate")
+        assert "at version 0003 (was 0002)" in host.run("migrate")
         host.start()
         waiting = "SELECT count(*) FROM workerpool.revisions WHERE status = 'pending'"
         left = connection.execute(waiting).fetchone()
@@ -108,7 +108,7 @@ def test_an_upgrade_step_by_step(database: str, connection: psycopg.Connection, 
         host.stop()
 
         # Back: the schema a version down, the old program; or the backup, into an empty schema.
-        host.run("migrate", "--down-to", "0001", "--yes")
+        host.run("migrate", "--down-to", "0002", "--yes")
         host.install(ROOT)
         assert "21" in host.run("status")
         host.run("migrate", "--down-to", "base", "--yes")
@@ -116,11 +116,11 @@ def test_an_upgrade_step_by_step(database: str, connection: psycopg.Connection, 
         host.install(newer)
         host.run("migrate")
         host.run("migrate", "--down-to", "base", "--yes")
-        assert "schema version 0002, migrated from 0001" in host.run("restore", "before.dump")
+        assert "schema version 0003, migrated from 0002" in host.run("restore", "before.dump")
         host.run("backup", "after.dump")
         host.run("migrate", "--down-to", "base", "--yes")
         host.install(ROOT)
-        assert "at version 0002, newer than this program knows (0001)" in host.run("restore", "after.dump", code=78)
+        assert "at version 0003, newer than this program knows (0002)" in host.run("restore", "after.dump", code=78)
     finally:
         host.stop()
 
@@ -135,7 +135,7 @@ def test_the_upgrade_as_one_command(database: str, tmp_path: Path, newer: Path) 
             f"{' '.join(workerpool('status'))} | grep 'safely runs sh'"
         )
         said = host.run("safely", "sh", "-c", script)
-        assert "(was 0001)" in said
+        assert "(was 0002)" in said
         host.install(newer)
         assert "no" in host.run("resume", code=4)
         host.start()
@@ -150,7 +150,7 @@ def test_a_command_may_replace_the_program_itself(
     """All that the way out needs is in memory before the command runs, as if the program were gone from the disk."""
     host = Host(database, tmp_path)
     host.install(newer)
-    shutil.rmtree(newer / "workerpool" / "store" / "migrations" / "steps" / "0002")
+    shutil.rmtree(newer / "workerpool" / "store" / "migrations" / "steps" / "0003")
     assert host.run("safely", "rm", "-r", str(newer / "workerpool")) == ""
     assert connection.execute("SELECT paused, version FROM workerpool.pause_state").fetchone() == (False, 2)
 

@@ -156,7 +156,7 @@ def test_hot_item(worker: Session, statistics: str) -> None:
 
     def turns_and_sweeps() -> tuple[int, ...]:
         heal = touched(worker, "heal", after="", how_many=100)
-        look = touched(worker, "tick", handlers=["default"], how_many=2)
+        look = touched(worker, "tick", handlers=["default"], how_many=2, manager="a/1-0")
         return (*three_turns(worker, 10), heal, look)
 
     compare(worker, f"hot {FEW}", f"hot {HOT}", statistics, turns_and_sweeps)

@@ -40,7 +40,7 @@ def line(database: str) -> Iterator[Line]:
 
 def seen(line: Line, *handlers: str, workers: int = 2) -> Facts:
     """Tick for idle workers with these handlers."""
-    return look(line, [Sheep(f"w{n}", n, 0, 0, handlers or ("default",)) for n in range(workers)])
+    return look(line, "a/1-0", [Sheep(f"w{n}", n, 0, 0, handlers or ("default",)) for n in range(workers)])
 
 
 def test_at_rest_nothing_is_worth_a_statement(line: Line, keeper: Session) -> None:
@@ -110,7 +110,7 @@ def test_pauses_tokens_and_schedules_are_told(line: Line, keeper: Session) -> No
 
 #: The statements of the keeper that look at revisions, with parameters.
 LOOKS = {
-    "tick": {"handlers": "text[]: {default}", "how_many": "integer: 2"},
+    "tick": {"handlers": "text[]: {default}", "how_many": "integer: 2", "manager": "text: a/1-0"},
     "renew": {"workers": "text[]: {a,b}", "lease": "interval: 1 minute"},
     "held_by": {"worker": "text: a", "manager": "text: a/"},
     "expired": {"lease": "interval: 1 minute", "how_many": "integer: 20"},

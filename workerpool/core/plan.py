@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Literal
 
+from workerpool.core.lapse import MANAGER_KILLS
+
 
 class Stage(IntEnum):
     """The order of start; the order of stop is the reverse."""
@@ -30,7 +32,7 @@ class Stage(IntEnum):
 
 
 State = Literal["waiting", "starting", "ready", "finished", "gave_up"]
-Why = Literal["late", "timeout", "stopped", "stop", "cancel", "memory", "output"]
+Why = Literal["late", "timeout", "stopped", "stop", "cancel", "memory", "output", "lease"]
 
 #: Seconds a child may take until it says that it is up.
 BOOT_LIMIT = 30.0
@@ -58,6 +60,8 @@ class Child:
     stopped_for: float = 0.0
     cancelled_at: float | None = None
     """When somebody wanted its attempt cancelled."""
+    accepted: float | None = None
+    """When the lease of its attempt was last known to begin."""
     beyond: Why | None = None
     """The limit, ``memory`` or ``output``, that its attempt was seen beyond."""
 
@@ -152,6 +156,8 @@ def _overdue(pool: Pool, child: Child, now: float) -> Why | None:
         return "timeout"
     if child.cancelled_at is not None and now > child.cancelled_at + pool.cancel_grace:
         return "cancel"
+    if child.accepted is not None and now > child.accepted + MANAGER_KILLS * pool.lease:
+        return "lease"
     # A keeper that is stopped renews nobody: it goes before the leases do.
     patience = {Stage.KEEPER: pool.lease / 3, Stage.WORKER: pool.lease}.get(child.stage)
     return "stopped" if patience is not None and child.stopped_for >= patience else None
@@ -209,6 +215,7 @@ def next_moment(pool: Pool, now: float) -> float:
     moments = [child.start_at for child in pool.children if child.state == "waiting" and child.wanted]
     moments += [child.deadline + HARD_AFTER for child in pool.children if child.deadline is not None]
     moments += [child.cancelled_at + pool.cancel_grace for child in pool.children if child.cancelled_at is not None]
+    moments += [child.accepted + MANAGER_KILLS * pool.lease for child in pool.children if child.accepted is not None]
     moments += [child.since + BOOT_LIMIT for child in pool.children if child.state == "starting"]
     if pool.stopping_since is not None:
         end = end_of_grace(pool)

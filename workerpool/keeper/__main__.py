@@ -54,12 +54,10 @@ class Keeper:
         self._line = Line(brief.url, brief.schema, "keeper")
         self._ear, self._tally = Ear(brief.url, brief.schema), Tally(self._line)
         self._waker = Waker(brief.bells, board, self._flock)
-        self._connected = False
-        self._retry_at, self._wait = 0.0, 0.05
+        self._connected, self._retry_at, self._wait = False, 0.0, 0.05
         self._stopping_since: float | None = None
-        self._facts, self._ticked_at, self._fires_at = Facts(), 0.0, 0.0
+        self._facts, self._ticked_at, self._fires_at, self._bury_at = Facts(), 0.0, 0.0, 0.0
         self._timers: dict[str, float] = {}
-        self._bury_at = 0.0
 
     def run(self) -> int:
         """Keep until the manager says stop, or is gone."""
@@ -218,10 +216,12 @@ class Keeper:
     def _tick(self) -> None:
         self._ticked_at = time.monotonic()
         idle = self._waker.idle()
-        facts = self._facts = look(self._line, idle)
+        facts = self._facts = look(self._line, self._brief.manager_id, idle)
         if duties.relay_pause(self._board, facts):
             self._waker.ring()
         self._waker.serve(facts.found, facts.due_in)
+        if facts.stop_asked is not None:  # again and again, until the manager, which knows it already, ends this keeper
+            self._channel.send("stop", quick=facts.stop_asked == "quick")
         self._fires_at = float("inf") if facts.fires_in is None else time.monotonic() + facts.fires_in
         if facts.pause_over:
             self._try("pauses", self._lift)

@@ -33,10 +33,12 @@ class Facts:
     processing: bool = True
     fires_in: float | None = 0.0
     """Seconds until the next schedule is due; None: there is none."""
+    stop_asked: str | None = None
+    """How somebody asked this manager to stop, ``graceful`` or ``quick``; None: nobody did."""
 
 
-def look(line: Line, idle: Iterable[Sheep]) -> Facts:
-    """Look, for these *idle* workers. Raises LineLost or StatementRefused."""
+def look(line: Line, manager_id: str, idle: Iterable[Sheep]) -> Facts:
+    """Look, for this manager and its *idle* workers. Raises LineLost or StatementRefused."""
     there = list(idle)
     handlers = sorted({name for each in there for name in each.handlers})
-    return Facts(*line.call("tick", handlers=handlers, how_many=len(there))[0])
+    return Facts(*line.call("tick", handlers=handlers, how_many=len(there), manager=manager_id)[0])

@@ -47,9 +47,8 @@ class Manager:
         self._output = OutputLines(lambda kind, **fields: self._news.tell(kind, keep=False, **fields))
         self._watch = Watch()
         self._stopping_since: float | None = None
-        self._quick = False
+        self._quick = self._ready = False
         self._code = 0
-        self._ready = False
         self._health_at = self._second = 0.0
 
     @property
@@ -84,8 +83,7 @@ class Manager:
     def _patience(self, pool: Pool, now: float) -> float:
         # Deadlines stand in shared memory and nobody announces them: while somebody works, look four times a second;
         # also while somebody may begin something that could fill the memory in the second until then.
-        busy = any(child.deadline is not None for child in pool.children)
-        busy = busy or any(slot.watched for slot in self.slots.values())
+        busy = any(c.deadline is not None for c in pool.children) or any(s.watched for s in self.slots.values())
         return min(plans.next_moment(pool, now), 0.25 if busy else 1.0, self._notifier.interval or 1.0)
 
     def _do(self, action: Action, now: float) -> None:
@@ -177,6 +175,8 @@ class Manager:
             case "empty" if not self.is_stopping:
                 log.info("manager.emptied")
                 self.stop()
+            case "stop":
+                self.stop(quick=message["quick"])
 
     def _ended(self, slot: Slot) -> None:
         process = slot.process

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from workerpool.core import restart
+from workerpool.core.lapse import accepted
 from workerpool.core.plan import Child, Stage, State, Why
 from workerpool.core.restart import Crash
 from workerpool.link.board import Board, Running
@@ -101,7 +102,7 @@ class Slot:
 
     def facts(self, board: Board, now: float) -> Child:
         """Return what a plan needs to know of this place."""
-        deadline = cancelled_at = beyond = None
+        deadline = cancelled_at = begun = beyond = None
         stopped_for = 0.0
         if self.process is not None:
             stopped_for = self._stopped_for(self.process.pid, now)
@@ -109,6 +110,7 @@ class Slot:
             if running is not None and self.spec.board_slot is not None:
                 deadline = running.deadline or None  # a held handler has none
                 cancelled_at = board.cancel_asked(self.spec.board_slot, running) or None
+                begun = accepted(board.renewed(self.spec.board_slot), running.started)
                 beyond = self._beyond(running, now)
         return Child(
             self.name,
@@ -123,6 +125,7 @@ class Slot:
             deadline,
             stopped_for,
             cancelled_at,
+            begun,
             beyond,
         )
 
@@ -179,7 +182,7 @@ class Slot:
             return End("stop", "the pool was stopped", running, True)
         if status == EXIT_ABORTED and (self.aborted or self.leaving == "stop"):
             return End("stop", "the worker was told to leave at once", running, True)
-        if self.leaving == "lease":
+        if "lease" in (self.leaving, self.killed):
             return End("lease", "the worker's lease was not renewed, and it stepped down", running, True)
         if status == 0 and running is None and self.state == "ready":
             return End("recycled", "the worker was replaced as planned", None, True)

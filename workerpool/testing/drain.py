@@ -113,7 +113,7 @@ class _Worker:
             self._loop.stopping = True
 
     def _is_claimable(self) -> bool:
-        count, due, *_ = self._line.call("tick", handlers=list(self._names), how_many=1)[0]
+        count, due, *_ = self._line.call("tick", handlers=list(self._names), how_many=1, manager="")[0]
         return count > 0 or (due is not None and due <= 0)
 
     def _watched(self, spec: HandlerSpec) -> HandlerSpec:

@@ -31,6 +31,7 @@ from workerpool.worker.attendant import EXIT_ABORTED, Attendant
 from workerpool.worker.desk import WorkerDesk
 from workerpool.worker.footing import Footing
 from workerpool.worker.hand import Hand
+from workerpool.worker.lapse import LapseWatch
 from workerpool.worker.loop import Loop
 from workerpool.worker.output import HandlerOutput
 from workerpool.worker.perform import Performer
@@ -92,7 +93,7 @@ def _work(brief: WorkerBrief, channel: Channel, board: Board, wakeup: int) -> in
         HandlerOutput(2, "warning", lambda: performer.job),
     )
     sys.stdout, sys.stderr = performer.outputs
-    attendant.loop = loop
+    attendant.loop, attendant.lapse = loop, LapseWatch(brief, board, loop, attendant.step_down)
     attendant.start()
     reach("before_ready")
     channel.send("ready", handlers=handlers, watched=any(spec.memory_limit for spec in specs.values()))

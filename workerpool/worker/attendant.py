@@ -1,8 +1,8 @@
 """The second thread of a worker: it listens while a handler runs.
 
-Owns: the channel to the manager, signals, the time limit's gentle half, the stepping down when leases are not renewed
-(R18), clearing the desk behind a long handler, and sending the counts now and then. Does not own: killing (the manager
-does), renewing (the keeper does).
+Owns: the channel to the manager, signals, the time limit's gentle half, clearing the desk behind a long handler, and
+sending the counts now and then. Does not own: killing (the manager does), renewing (the keeper does), noticing that
+leases are not renewed (``lapse``: this thread may hang in a statement).
 Invariant: it never waits for the handler, and a handler that holds the interpreter lock only delays it.
 """
 
@@ -26,6 +26,7 @@ from workerpool.store.line import Line, LineLost, StatementRefused
 from workerpool.worker.attempt import STOPPING, TIMED_OUT
 from workerpool.worker.desk import WorkerDesk
 from workerpool.worker.footing import EXIT_DAMAGED
+from workerpool.worker.lapse import LapseWatch
 from workerpool.worker.loop import Loop
 
 log = logs.get("worker")
@@ -50,14 +51,19 @@ class Attendant:
         self._flushed = 0.0
         self._manager = os.getppid()
         self.loop: Loop | None = None
+        self.lapse: LapseWatch | None = None
 
     def poke(self) -> None:
-        """Wake the attendant: the loop has something to do again."""
+        """Wake both watching threads: the loop has something to do again."""
+        if self.lapse is not None:
+            self.lapse.poke()
         with contextlib.suppress(BlockingIOError):
             os.write(self._poke_write, b".")
 
     def start(self) -> None:
-        """Start the thread."""
+        """Start the thread, and that of the lapse."""
+        if self.lapse is not None:
+            self.lapse.start()
         threading.Thread(target=self._run, name="attendant", daemon=True).start()
 
     def _run(self) -> None:
@@ -162,10 +168,14 @@ class Attendant:
                 return  # the handler came back: the loop leaves in order
         self._leave("stop", EXIT_ABORTED)
 
-    def _leave(self, why: str, status: int) -> None:
+    def step_down(self) -> None:
+        """End this process and those of its handler now: nobody renews its lease (R18). Safe from another thread."""
+        self._leave("lease", EXIT_STEPPED_DOWN, 0.1)
+
+    def _leave(self, why: str, status: int, seconds: float = 0.5) -> None:
         # Said, because an exit status alone could be a handler's own.
         self._channel.send("leaving", why=why)
-        sweep(WORKER, self._brief.worker_id, seconds=0.5)
+        sweep(WORKER, self._brief.worker_id, seconds=seconds)
         logs.flush()
         os._exit(status)
 
@@ -178,7 +188,6 @@ class Attendant:
             token.cancel(TIMED_OUT)
         elif running is not None and self._board.cancel_asked(self._brief.board_slot, running):
             token.cancel("somebody asked for it")
-        self._step_down_if_forgotten(loop, now)
         if now - loop.attempt.started < LONG:
             return
         try:
@@ -201,9 +210,3 @@ class Attendant:
         self._flushed = now + 1.0
         with contextlib.suppress(LineLost):
             self._line.open()
-
-    def _step_down_if_forgotten(self, loop: Loop, now: float) -> None:
-        accepted = max(self._board.renewed(self._brief.board_slot), loop.attempt.started)
-        if now - accepted > self._brief.lease:
-            log.error("lease.lost", worker=self._brief.worker_id, seconds=round(now - accepted, 1))
-            self._leave("lease", EXIT_STEPPED_DOWN)

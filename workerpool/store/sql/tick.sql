@@ -1,9 +1,10 @@
 -- tick: what a keeper has to know each second, of which most says that there is nothing to do. It only looks: what must be seen by
 -- what follows (R12), or takes a lock, is a statement of its own, sent where these facts ask for it.
--- Parameters: handlers text[] and how_many integer of the idle workers. No locks. One row, in the order of keeper.facts:
+-- Parameters: handlers text[] and how_many integer of the idle workers; manager text. No locks. One row, in the order of keeper.facts:
 --   candidates they would find (up to how_many), seconds until the next row is due (null: none); the pause in force; whether the time of a
 --   pause, or of a token, is over; whether somebody wants something cancelled; whether there is a candidate of any handler, a pending
---   revision, one that is processing; seconds until the next schedule is due (null: there is none).
+--   revision, one that is processing; seconds until the next schedule is due (null: there is none); how somebody asked this manager to
+--   stop (null: nobody did).
 -- (Each row is asked for in the order of its index, so that the plan of a moment when there was nothing is right when there is much.
 -- EXISTS would drop the order.)
 SELECT (SELECT count(*) FROM unnest(%(handlers)s::text[]) AS h (name) CROSS JOIN LATERAL (
@@ -25,5 +26,6 @@ SELECT (SELECT count(*) FROM unnest(%(handlers)s::text[]) AS h (name) CROSS JOIN
        (SELECT true FROM {schema}.revisions r
         WHERE r.status = 'processing' ORDER BY r.item_key LIMIT 1) IS NOT NULL AS processing,
        (SELECT extract(epoch FROM min(coalesce(c.next_run, clock_timestamp())) - clock_timestamp())::double precision
-        FROM {schema}.schedules c) AS fires_in
+        FROM {schema}.schedules c) AS fires_in,
+       (SELECT max(w.stop_asked) FROM {schema}.workers w WHERE w.manager_id = %(manager)s::text AND w.stop_asked IS NOT NULL) AS stop_asked
 FROM {schema}.pause_state s

@@ -72,7 +72,7 @@ def test_trouble_at_random(own: OwnServer, hosts: list[Daemon], seed: int, secon
         nemesis.strike()
     nemesis.heal()
     producer.stop()
-    drain(own, hosts)
+    drain(own.url, hosts)
     assert [each.stop() for each in hosts] == [0, 0]
     with psycopg.connect(own.url) as connection:
         ends = dict(connection.execute("SELECT id, status::text FROM workerpool.revisions").fetchall())
@@ -86,9 +86,9 @@ def test_trouble_at_random(own: OwnServer, hosts: list[Daemon], seed: int, secon
     assert p99 <= RECOVERY
 
 
-def drain(own: OwnServer, hosts: list[Daemon]) -> None:
+def drain(url: str, hosts: list[Daemon]) -> None:
     """Wait until every revision has ended; nobody has to wait for a back-off."""
-    with psycopg.connect(own.url, autocommit=True) as connection:
+    with psycopg.connect(url, autocommit=True) as connection:
 
         def empty() -> bool:
             connection.execute(

@@ -179,3 +179,64 @@ def test_a_handler_that_holds_the_interpreter_lock_is_stopped_too(place: Place) 
     assert (row["status"], row["result"]) == ("completed", {"attempt": 2, "host": other.name})
     drained(*hosts)
     assert len(one.entries("end", revision)) == 1
+
+
+def freeze(place: Place, rounds: int) -> None:
+    """Freeze every process of a host for longer than its lease, and thaw it when others have its work."""
+    hosts = tuple(place(name).start() for name in ("web1", "web2", "web3"))
+    one = hosts[0]
+    load(one, each=EACH * rounds // 4, talks=True)
+    recoveries: Recoveries = []
+    for number in range(rounds):
+        victim = hosts[number % len(hosts)]
+        victim.at_work()
+        time.sleep(random.uniform(0, HEARTBEAT))
+        frozen, held = time.monotonic(), victim.running()
+        victim.everybody(signal.SIGSTOP)
+        if held := [each for each in held if each in victim.running()]:
+            recoveries.append(taken_over(victim, held, frozen))
+        thawed = one.sql("SELECT clock_timestamp() AS at")[0]["at"]
+        victim.everybody(signal.SIGCONT)
+        back(victim)
+        ghosts = "SELECT revision_id, attempt, message FROM execution_log WHERE revision_id = %s AND at > %s"
+        for revision in held:
+            told = {(row["attempt"], row["message"].split()[-1]) for row in one.sql(ghosts, revision, thawed)}
+            of_victim = [attempt for attempt, host in told if host == victim.name]
+            newest = one.row(revision)["attempt"]
+            assert all(attempt > 1 and attempt <= newest for attempt in of_victim), (revision, told)
+    drained(*hosts)
+    check_all(hosts, ghosts=True)
+    tell("frozen", recoveries)
+
+
+def test_a_frozen_host_writes_nothing_when_it_is_thawed(place: Place) -> None:
+    """Every process of a host is stopped for longer than its lease, and goes on: others have its revisions by then,
+    what its attempts still say or return is refused, and it steps back into the pool.
+    """
+    freeze(place, 3)
+
+
+@pytest.mark.long
+def test_many_times_frozen(place: Place) -> None:
+    """The same, many times."""
+    freeze(place, 60)
+
+
+def test_a_host_that_is_gone_at_once_leaves_its_work_to_others(place: Place) -> None:
+    """Every process of a host is killed in the same instant: the others have its revisions within LEASE + SWEEP + 2
+    heartbeats, nothing is lost, and the host comes back without a manual step.
+    """
+    hosts = tuple(place(name).start() for name in ("web1", "web2"))
+    load(hosts[0], items=8, each=5)
+    recoveries: Recoveries = []
+    for victim in (hosts[1], hosts[0], hosts[1]):
+        held, killed = victim.at_work(), time.monotonic()
+        victim.everybody(signal.SIGSTOP)  # so that nobody sees another one die
+        victim.everybody(signal.SIGKILL)
+        recoveries.append(taken_over(victim, held, killed))
+        victim.code()
+        victim.start()
+        back(victim)
+    drained(*hosts)
+    check_all(hosts)
+    tell("killed at once", recoveries)

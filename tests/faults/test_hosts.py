@@ -40,7 +40,15 @@ def place(network: Network, tmp_path: Path) -> Iterator[Place]:
     database, made = network.database(), []
 
     def make(name: str, **settings: object) -> Host:
-        made.append(Host(network, name, database, tmp_path, lease=f"{LEASE}s", heartbeat=f"{HEARTBEAT}s", **settings))
+        made.append(
+            Host(
+                network,
+                name,
+                database,
+                tmp_path,
+                **({"lease": f"{LEASE}s", "heartbeat": f"{HEARTBEAT}s", "max_crashes": 100} | settings),
+            )
+        )
         return made[-1]
 
     yield make
@@ -97,7 +105,9 @@ def drained(*hosts: Host) -> None:
 def check_all(hosts: tuple[Host, ...], *, ghosts: bool = False) -> None:
     """Nothing was performed twice at once, lost, or failed; no head was ever stranded."""
     one = hosts[0]
-    check_no_overlap(one, ghosts=ghosts)
+    longest = check_no_overlap(one, ghosts=ghosts)
+    if ghosts:
+        print(f"\na thawed attempt was alive for {longest:.2f} s at most after its successor began")
     bad = one.sql("SELECT id, error_message FROM revisions WHERE status NOT IN ('completed', 'cancelled')")
     assert not bad
     for row in one.sql("SELECT id, result FROM revisions WHERE status = 'completed'"):

@@ -36,7 +36,7 @@ def alive(job: Job) -> dict[str, Any]:
             job.log.info(f"attempt {job.attempt} on {host}")
         time.sleep(BEAT)
     note("end", job, host)
-    return {"attempt": job.attempt, "host": host}
+    return {"attempt": job.attempt, "host": host, "clock": time.time()}
 
 
 @handler("greedy", max_attempts=50)

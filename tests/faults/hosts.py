@@ -223,12 +223,13 @@ def laid() -> Iterator[Network]:
         network.remove()
 
 
-def check_no_overlap(host: Host, *, ghosts: bool = False) -> None:
+def check_no_overlap(host: Daemon, *, ghosts: bool = False) -> float:
     """No two attempts of a revision, and no two revisions of an item, were ever alive at once, on whatever hosts.
 
     *ghosts*: attempts that were frozen and went on may have been alive for a moment after their successor began, but
-    the last attempt, whose result counts, was alive alone from its begin to its end.
+    the last attempt, whose result counts, was alive alone from its begin to its end. Returns the longest such moment.
     """
+    longest = 0.0
     item_of = {row["id"]: row["item_key"] for row in host.sql("SELECT id, item_key FROM revisions")}
     lives: dict[tuple[int, int, int], list[float]] = {}
     for line in host.journal.read_text().splitlines():
@@ -243,4 +244,6 @@ def check_no_overlap(host: Host, *, ghosts: bool = False) -> None:
             same = other[0] == life[0]
             told = f"{other} was alive {until_then - begun:.3f} s after {life} of {item} began"
             assert until_then <= begun or (ghosts and same), told
+            longest = max(longest, until_then - begun)
         before[item] = (life, last)
+    return longest

@@ -4,6 +4,7 @@ Whoever is cut off has stopped its handlers, by its own monotonic clock, before 
 them: a revision is never performed at two places at once. What a frozen host does when it is thawed counts for nothing.
 """
 
+import os
 import random
 import signal
 import statistics
@@ -14,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.hosts import Host, Lost, Network, check_no_overlap, laid, missing
-from tests.process.daemon import until
+from tests.process.daemon import gone, until
 
 pytestmark = pytest.mark.skipif(bool(missing()), reason=missing() or "-")
 
@@ -22,7 +23,7 @@ LEASE, HEARTBEAT = 2.0, 0.3
 SWEEP = max(0.5, LEASE / 6)
 #: What FAULTS promises: the others have the work again within so many seconds.
 RECOVERY = LEASE + SWEEP + 2 * HEARTBEAT
-ITEMS, EACH, SECONDS = 12, 20, 4.0
+ITEMS, EACH, SECONDS = 12, 20, 3.0
 Place = Callable[..., Host]
 Recoveries = list[float]
 
@@ -40,7 +41,15 @@ def place(network: Network, tmp_path: Path) -> Iterator[Place]:
     database, made = network.database(), []
 
     def make(name: str, **settings: object) -> Host:
-        made.append(Host(network, name, database, tmp_path, lease=f"{LEASE}s", heartbeat=f"{HEARTBEAT}s", **settings))
+        made.append(
+            Host(
+                network,
+                name,
+                database,
+                tmp_path,
+                **({"lease": f"{LEASE}s", "heartbeat": f"{HEARTBEAT}s", "max_crashes": 100} | settings),
+            )
+        )
         return made[-1]
 
     yield make
@@ -51,15 +60,15 @@ def place(network: Network, tmp_path: Path) -> Iterator[Place]:
         each.clear()
 
 
-def load(host: Host, items: int = ITEMS, each: int = EACH, seconds: float = SECONDS, *, talks: bool = False) -> None:
-    """Insert items with revisions of many lengths up to *seconds* and over."""
+def load(host: Host, items: int = ITEMS, each: int = EACH) -> None:
+    """Insert items with revisions of many lengths, some longer than a lease, half of which talk to the database."""
     host.sql(
         "INSERT INTO revisions (item_key, handler, payload) SELECT 'item' || n %% %s, 'alive', "
-        "jsonb_build_object('seconds', (0.2 + random()) * %s::float, 'talks', %s::boolean) "
+        "jsonb_build_object('seconds', (0.2 + random()) * %s::float, 'talks', n / %s::int %% 2 = 0) "
         "FROM generate_series(1, %s) n",
         items,
-        seconds,
-        talks,
+        SECONDS,
+        items,
         items * each,
     )
 
@@ -97,7 +106,9 @@ def drained(*hosts: Host) -> None:
 def check_all(hosts: tuple[Host, ...], *, ghosts: bool = False) -> None:
     """Nothing was performed twice at once, lost, or failed; no head was ever stranded."""
     one = hosts[0]
-    check_no_overlap(one, ghosts=ghosts)
+    longest = check_no_overlap(one, ghosts=ghosts)
+    if ghosts:
+        print(f"\na thawed attempt was alive for {longest:.2f} s at most after its successor began")
     bad = one.sql("SELECT id, error_message FROM revisions WHERE status NOT IN ('completed', 'cancelled')")
     assert not bad
     for row in one.sql("SELECT id, result FROM revisions WHERE status = 'completed'"):
@@ -113,47 +124,51 @@ def tell(what: str, recoveries: Recoveries) -> None:
     assert max(recoveries) <= RECOVERY, f"{what}: {sorted(recoveries)}"
 
 
-def cut_off(place: Place, rounds: int, lost: Lost, *, talks: bool = False, **settings: object) -> None:
-    """Cut one of three hosts off at random moments while it runs revisions, and heal it when others have its work."""
-    hosts = tuple(place(name, **settings).start() for name in ("web1", "web2", "web3"))
-    load(hosts[0], each=EACH * rounds // 4, talks=talks)
-    recoveries: Recoveries = []
+def cut_off(place: Place, rounds: int, kinds: tuple[Lost, ...]) -> None:
+    """Cut one of three hosts off at random moments while it runs revisions, and heal it when others have its work.
+
+    The connections of the first have the program's own settings: there a statement hangs for much longer than a lease.
+    """
+    hosts = (place("web1", options="").start(), place("web2").start(), place("web3").start())
+    load(hosts[0], each=EACH * rounds // 4)
+    recoveries: dict[Lost, Recoveries] = {kind: [] for kind in kinds}
     for number in range(rounds):
-        victim = hosts[number % len(hosts)]
+        victim, lost = hosts[number % len(hosts)], kinds[number // len(hosts) % len(kinds)]
         victim.at_work()
         time.sleep(random.uniform(0, HEARTBEAT))
         held, cut = victim.running(), time.monotonic()
         victim.network.cut(victim.name, lost)
         if held:
-            recoveries.append(taken_over(victim, held, cut))
+            recoveries[lost].append(taken_over(victim, held, cut))
         victim.network.heal(victim.name)
         back(victim)
     drained(*hosts)
     check_all(hosts)
-    tell(f"cut off, {lost} lost", recoveries)
+    for lost, some in recoveries.items():
+        tell(f"cut off, {lost} lost", some)
 
 
-@pytest.mark.parametrize("lost", ["both", "requests", "answers"])
-def test_a_host_that_is_cut_off_has_stopped_before_another_begins(place: Place, lost: Lost) -> None:
-    """Packets of one host, in both directions or in one, are lost without a word while it performs revisions: the
-    others take them over within LEASE + SWEEP + 2 heartbeats, its handlers were stopped before, and when the network
-    is back it goes on, with nothing lost and nothing performed twice at once.
+def test_a_host_that_is_cut_off_has_stopped_before_another_begins(place: Place) -> None:
+    """Packets of one host are lost without a word while it performs revisions, some of which tell the database of their
+    progress: the others take them over within LEASE + SWEEP + 2 heartbeats, its handlers were stopped before, however
+    long its connections hang, and when the network is back it goes on, with nothing lost and nothing performed twice at
+    once.
     """
-    cut_off(place, 3, lost)
+    cut_off(place, 3, ("both",))
+
+
+def test_a_host_that_is_cut_off_in_one_direction_has_stopped_too(place: Place) -> None:
+    """The same, where only what it sends is lost, and where only what it is sent is: the database takes its claims and
+    outcomes, and it never learns of it.
+    """
+    cut_off(place, 6, ("requests", "answers"))
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("lost", ["both", "requests", "answers"])
 def test_many_times_cut_off(place: Place, lost: Lost) -> None:
     """The same, many times."""
-    cut_off(place, 60, lost)
-
-
-def test_a_handler_that_talks_to_the_database_is_stopped_too(place: Place) -> None:
-    """The same, with handlers whose progress and log lines are under way to the database when the network is cut: a
-    connection that hangs, for as long as the program's own network settings let it, keeps no worker from stepping down.
-    """
-    cut_off(place, 3, "both", talks=True, options="")
+    cut_off(place, 60, (lost,))
 
 
 def test_a_handler_that_holds_the_interpreter_lock_is_stopped_too(place: Place) -> None:
@@ -179,3 +194,85 @@ def test_a_handler_that_holds_the_interpreter_lock_is_stopped_too(place: Place) 
     assert (row["status"], row["result"]) == ("completed", {"attempt": 2, "host": other.name})
     drained(*hosts)
     assert len(one.entries("end", revision)) == 1
+
+
+def freeze(place: Place, rounds: int) -> None:
+    """Freeze every process of a host for longer than its lease, and thaw it when others have its work."""
+    hosts = tuple(place(name).start() for name in ("web1", "web2", "web3"))
+    one = hosts[0]
+    load(one, each=EACH * rounds // 4)
+    recoveries: Recoveries = []
+    for number in range(rounds):
+        victim = hosts[number % len(hosts)]
+        victim.at_work()
+        time.sleep(random.uniform(0, HEARTBEAT))
+        frozen, held = time.monotonic(), victim.running()
+        victim.everybody(signal.SIGSTOP)
+        if held := [each for each in held if each in victim.running()]:
+            recoveries.append(taken_over(victim, held, frozen))
+        thawed = one.sql("SELECT clock_timestamp() AS at")[0]["at"]
+        victim.everybody(signal.SIGCONT)
+        back(victim)
+        ghosts = "SELECT revision_id, attempt, message FROM execution_log WHERE revision_id = %s AND at > %s"
+        for revision in held:
+            told = {(row["attempt"], row["message"].split()[-1]) for row in one.sql(ghosts, revision, thawed)}
+            of_victim = [attempt for attempt, host in told if host == victim.name]
+            newest = one.row(revision)["attempt"]
+            assert all(attempt > 1 and attempt <= newest for attempt in of_victim), (revision, told)
+    drained(*hosts)
+    check_all(hosts, ghosts=True)
+    tell("frozen", recoveries)
+
+
+def test_a_frozen_host_writes_nothing_when_it_is_thawed(place: Place) -> None:
+    """Every process of a host is stopped for longer than its lease, and goes on: others have its revisions by then,
+    what its attempts still say or return is refused, and it steps back into the pool.
+    """
+    freeze(place, 3)
+
+
+@pytest.mark.long
+def test_many_times_frozen(place: Place) -> None:
+    """The same, many times."""
+    freeze(place, 60)
+
+
+def test_a_host_that_is_gone_at_once_leaves_its_work_to_others(place: Place) -> None:
+    """Every process of a host is killed in the same instant: the others have its revisions within LEASE + SWEEP + 2
+    heartbeats, nothing is lost, and the host comes back without a manual step.
+    """
+    hosts = tuple(place(name).start() for name in ("web1", "web2"))
+    load(hosts[0], items=8, each=5)
+    recoveries: Recoveries = []
+    for victim in (hosts[1], hosts[0], hosts[1]):
+        held, killed = victim.at_work(), time.monotonic()
+        victim.everybody(signal.SIGSTOP)  # so that nobody sees another one die
+        victim.everybody(signal.SIGKILL)
+        recoveries.append(taken_over(victim, held, killed))
+        victim.code()
+        victim.start()
+        back(victim)
+    drained(*hosts)
+    check_all(hosts)
+    tell("killed at once", recoveries)
+
+
+def test_a_thawed_attempt_is_ended_and_not_renewed(place: Place) -> None:
+    """A keeper that wakes up before the rest of its frozen host renews nothing that may have lapsed meanwhile: the old
+    attempt is ended at once, long before its end, and the new one's outcome counts.
+    """
+    one, two = place("web1").start(), place("web2", workers=1)
+    revision = one.insert("page", "alive", {"seconds": 3 * LEASE})
+    pid = one.begun(revision)
+    two.start()
+    one.everybody(signal.SIGSTOP)
+    taken_over(one, [revision], time.monotonic())
+    keeper, seen = one.child("keeper"), "SELECT max(last_heartbeat) AS at FROM workers WHERE host = 'web1'"
+    before = one.sql(seen)[0]["at"]
+    os.kill(keeper, signal.SIGCONT)
+    until(lambda: one.sql(seen)[0]["at"] > before, what="the keeper's beat")
+    one.everybody(signal.SIGCONT)
+    until(lambda: gone(pid), LEASE / 2, "the thawed worker's end")
+    assert (one.ended(revision)["attempt"], one.row(revision)["result"]["host"]) == (2, "web2")
+    assert len(one.entries("end", revision)) == 1
+    drained(one, two)

@@ -13,6 +13,7 @@ import psutil
 
 from workerpool import logs
 from workerpool.core.briefs import KeeperBrief
+from workerpool.core.lapse import accepted
 from workerpool.job import artifacts
 from workerpool.keeper.facts import Facts
 from workerpool.keeper.flock import Flock, Sheep
@@ -35,7 +36,10 @@ def beat(brief: KeeperBrief, flock: Flock, board: Board, line: Line) -> None:
         sent = time.monotonic()
         line.call("renew", workers=[each.worker_id for each in sheep], lease=f"{brief.lease} seconds")
         for each in sheep:
-            board.mark_renewed(each.board_slot, sent)
+            running = board.running(each.board_slot)
+            if running is None or sent - accepted(board.renewed(each.board_slot), running.started) < brief.lease:
+                board.mark_renewed(each.board_slot, sent)
+            # else this host slept for a lease: what ran may be somebody else's, and its worker has to step down.
     seen = [(each, board.running(each.board_slot), board.counts(each.board_slot)) for each in sheep]
     line.call(
         "beat",

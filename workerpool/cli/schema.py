@@ -36,24 +36,20 @@ STRIDE = 1000
 @click.option(
     "--down-to", metavar="VERSION", help="Take the schema back to a version; `base`: remove all of it, data included."
 )
-@click.option("--roles", "with_roles", is_flag=True, help="Make the roles owner, runtime and readonly, and grant.")
 @click.option("--yes", is_flag=True, help="Really remove the data.")
 @with_settings
-def migrate(settings: Settings, only_sql: bool, down_to: str | None, with_roles: bool, yes: bool) -> None:
+def migrate(settings: Settings, only_sql: bool, down_to: str | None, yes: bool) -> None:
     """Bring the schema of the database to this program's version; `start` does that too."""
     from workerpool.store import migrate as steps
-    from workerpool.store import roles
 
-    if down_to and (only_sql or with_roles):
-        raise click.UsageError("--sql and --roles are for the way up; they do not go with --down-to.")
+    if only_sql and down_to:
+        raise click.UsageError("--sql prints the way up; it does not go with --down-to.")
     if only_sql:
-        click.echo(roles.script(settings.db_schema) if with_roles else steps.script(settings.db_schema))
+        click.echo(steps.script(settings.db_schema))
         return
     with session(settings, "migrate", migrated=False, migrating=False) as opened:
         before = opened.version()
-        if with_roles:
-            _grant_roles(settings)
-        elif down_to is None:
+        if down_to is None:
             steps.upgrade(database_url(settings), settings.db_schema)
         else:
             _may_go_down(settings, opened, before, down_to, yes)
@@ -61,20 +57,6 @@ def migrate(settings: Settings, only_sql: bool, down_to: str | None, with_roles:
         after = opened.version()
     was = "as it was" if after == before else f"was {before or 'not there'}"
     click.echo(f"schema {settings.db_schema} is {f'at version {after}' if after else 'empty'} ({was})")
-
-
-def _grant_roles(settings: Settings) -> None:
-    from workerpool.store import roles
-
-    try:
-        made = roles.grant(database_url(settings), settings.db_schema)
-    except roles.RolesRefused as error:
-        hint = "have an administrator run what `workerpool migrate --roles --sql` prints"
-        raise Refused(str(error), EXIT_REFUSED, hint) from None
-    click.echo(f"role {made.owner} owns schema {settings.db_schema} and migrates it")
-    click.echo(f"role {made.runtime} is for the pool, its API and its clients")
-    click.echo(f"role {made.readonly} is for looking, 30 s a statement")
-    click.echo("none of them has a password yet: set one, or grant the role to a login")
 
 
 def database_url(settings: Settings) -> str:

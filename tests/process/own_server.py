@@ -10,6 +10,8 @@ import tempfile
 from datetime import timedelta
 from pathlib import Path
 
+import psycopg
+
 from tests.conftest import QUICK
 from workerpool.store.embedded import Server, ready
 
@@ -40,6 +42,12 @@ class OwnServer:
         with (self.home / "log").open("ab") as log:
             self._process = subprocess.Popen(self._facts.argv(), stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         ready(self.admin, LIMIT)
+
+    def let_in(self) -> None:
+        """Let in whoever reaches its socket, under any name, until it is started again."""
+        (self._facts.data / "pg_hba.conf").write_text("local all all trust\n")
+        with psycopg.connect(self.admin, autocommit=True) as connection:
+            connection.execute("SELECT pg_reload_conf()")
 
     def stop(self, number: signal.Signals = signal.SIGINT) -> None:
         """Stop it: INT ends its sessions first, QUIT is a crash."""

@@ -37,15 +37,24 @@ STRIDE = 1000
     "--down-to", metavar="VERSION", help="Take the schema back to a version; `base`: remove all of it, data included."
 )
 @click.option("--yes", is_flag=True, help="Really remove the data.")
+@click.option(
+    "--roles",
+    "with_roles",
+    is_flag=True,
+    help="Make the roles SCHEMA_owner, SCHEMA_runtime and SCHEMA_readonly too; with --sql print only their statements.",
+)
 @with_settings
-def migrate(settings: Settings, only_sql: bool, down_to: str | None, yes: bool) -> None:
+def migrate(settings: Settings, only_sql: bool, down_to: str | None, yes: bool, with_roles: bool) -> None:
     """Bring the schema of the database to this program's version; `start` does that too."""
     from workerpool.store import migrate as steps
+    from workerpool.store import roles
 
     if only_sql and down_to:
         raise click.UsageError("--sql prints the way up; it does not go with --down-to.")
+    if with_roles and down_to:
+        raise click.UsageError("--roles goes with the way up, not with --down-to.")
     if only_sql:
-        click.echo(steps.script(settings.db_schema))
+        click.echo((roles if with_roles else steps).script(settings.db_schema))
         return
     with session(settings, "migrate", migrated=False, migrating=False) as opened:
         before = opened.version()
@@ -55,8 +64,19 @@ def migrate(settings: Settings, only_sql: bool, down_to: str | None, yes: bool) 
             _may_go_down(settings, opened, before, down_to, yes)
             steps.downgrade(database_url(settings), down_to, settings.db_schema)
         after = opened.version()
+        if with_roles:
+            _make_roles(settings)
     was = "as it was" if after == before else f"was {before or 'not there'}"
     click.echo(f"schema {settings.db_schema} is {f'at version {after}' if after else 'empty'} ({was})")
+
+
+def _make_roles(settings: Settings) -> None:
+    from workerpool.store import roles
+
+    for remark in roles.make(database_url(settings), settings.db_schema):
+        click.echo(remark, err=True)
+    names = roles.roles_of(settings.db_schema)
+    click.echo(f"roles {names.owner} (migrates), {names.runtime} (works) and {names.readonly} (looks) are there")
 
 
 def database_url(settings: Settings) -> str:

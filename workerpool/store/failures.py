@@ -10,7 +10,8 @@ from psycopg import errors
 
 from workerpool.store import embedded
 from workerpool.store.line import LineLost
-from workerpool.store.migrate import SchemaTooNew, SchemaTooOld
+from workerpool.store.migrate import MayNotMigrate, SchemaTooNew, SchemaTooOld
+from workerpool.store.roles import MayNotMakeRoles, NoNameLeft
 
 _EMBEDDED = (
     embedded.BinariesMissing,
@@ -26,7 +27,9 @@ def describe(error: Exception) -> tuple[str, str, str] | None:
     None if it is not the database's.
     """
     match error:
-        case SchemaTooNew():
+        case MayNotMakeRoles() | MayNotMigrate():
+            return "config", str(error), error.hint
+        case SchemaTooNew() | NoNameLeft():
             return "config", str(error), ""
         case SchemaTooOld():
             return "config", str(error), "`workerpool start` migrates too"

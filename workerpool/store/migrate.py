@@ -15,9 +15,11 @@ from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from psycopg import sql
+from sqlalchemy import Connection as SqlAlchemy
 from sqlalchemy import create_engine
 from sqlalchemy.pool import NullPool
 
+from workerpool.store import roles
 from workerpool.store.connection import connect, quoted
 
 HERE = Path(__file__).parent / "migrations"
@@ -42,6 +44,19 @@ class SchemaTooOld(Exception):
         self.schema, self.found, self.needed = schema, found, needed
         was = f"at version {found}" if found else "not there yet"
         super().__init__(f"schema {schema!r} is {was}, this program needs version {needed}: run `workerpool migrate`")
+
+
+class MayNotMigrate(Exception):
+    """The schema needs a migration, and this role is not one that may run it."""
+
+    def __init__(self, schema: str, found: str | None, needed: str, owner: str) -> None:
+        self.schema, self.found, self.needed, self.owner = schema, found, needed, owner
+        was = f"at version {found}" if found else "empty"
+        super().__init__(
+            f"schema {schema!r} is {was}, this program needs version {needed}, and this role may not migrate: "
+            f"run `workerpool migrate` as a member of its owner, role {owner}"
+        )
+        self.hint = "or have the administrator run the statements of `workerpool migrate --sql`"
 
 
 def step_sql(version: str, direction: str, schema: str) -> str:
@@ -103,30 +118,64 @@ def downgrade(url: str, version: str, schema: str = "workerpool") -> None:
 
 
 def _run(url: str, schema: str, target: str) -> None:
-    with connect(url, role="migrate") as guard:
-        guard.execute("SET lock_timeout = 0; SET statement_timeout = 0")
-        guard.execute("SELECT pg_advisory_lock(%s, hashtext(%s))", [MIGRATION_LOCK, schema])
-        found, known = found_version(guard, schema), known_version()
-        if found is not None and found > known:
-            raise SchemaTooNew(schema, found, known)
-        guard.execute(f"CREATE SCHEMA IF NOT EXISTS {quoted(schema)}")
-        engine = create_engine("postgresql+psycopg://", creator=lambda: _migrator(url), poolclass=NullPool)
-        with engine.connect() as connection:
-            config = _config(schema)
-            config.attributes["connection"] = connection
-            if target == "head":
-                command.upgrade(config, target)
-            else:
-                command.downgrade(config, target)
-
-
-def _migrator(url: str) -> psycopg.Connection:
-    connection = connect(url, role="migrate", autocommit=False)
-    connection.execute(
-        "SET lock_timeout = '30s'; SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0"
+    engine = create_engine(
+        "postgresql+psycopg://", creator=lambda: connect(url, role="migrate", autocommit=False), poolclass=NullPool
     )
-    connection.commit()
-    return connection
+    with engine.connect() as connection:
+        config = _config(schema)
+        config.attributes["connection"] = connection
+        config.attributes["before"] = lambda: _before(_driver(connection), schema, target)
+        config.attributes["after"] = lambda: _after(_driver(connection), schema)
+        if target == "head":
+            command.upgrade(config, target)
+        else:
+            command.downgrade(config, target)
+
+
+def _driver(connection: SqlAlchemy) -> psycopg.Connection:
+    driver = connection.connection.driver_connection
+    assert isinstance(driver, psycopg.Connection), "it was made by us"
+    return driver
+
+
+def _before(connection: psycopg.Connection, schema: str, target: str) -> None:
+    """Begin the transaction of a migration: alone, as the schema's owner, on a schema that this program knows.
+
+    Everything is of the transaction and nothing of the session, so that a pooler may stand between.
+    """
+    connection.prepare_threshold = None
+    connection.execute(
+        "SET LOCAL lock_timeout = 0; SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0"
+    )
+    connection.execute("SELECT pg_advisory_xact_lock(%s, hashtext(%s))", [MIGRATION_LOCK, schema])
+    connection.execute("SET LOCAL lock_timeout = '30s'")
+    found, known = found_version(connection, schema), known_version()
+    if found is not None and found > known:
+        raise SchemaTooNew(schema, found, known)
+    owner = _owner(connection, schema)
+    if owner is None:
+        connection.execute(f"CREATE SCHEMA {quoted(schema)}".encode())
+        return
+    name, is_self, may_become, may_act = owner
+    if not may_act and not may_become and found != (known if target == "head" else target):
+        raise MayNotMigrate(schema, found, known, name)
+    if may_become and not is_self:  # what a migration makes belongs to whom the rest belongs
+        connection.execute(f"SET LOCAL ROLE {quoted(name)}".encode())
+
+
+def _owner(connection: psycopg.Connection, schema: str) -> tuple[str, bool, bool, bool] | None:
+    """Return the schema's owner, and whether this role is it, may become it, and may do what it may."""
+    become = "SET" if connection.info.server_version >= 160_000 else "MEMBER"
+    return connection.execute(
+        "SELECT pg_get_userbyid(nspowner), nspowner = current_user::regrole, pg_has_role(nspowner, %s), "
+        "pg_has_role(nspowner, 'USAGE') OR has_schema_privilege(oid, 'CREATE') FROM pg_namespace WHERE nspname = %s",
+        [become, schema],
+    ).fetchone()
+
+
+def _after(connection: psycopg.Connection, schema: str) -> None:
+    if found_version(connection, schema) is not None:
+        roles.grant(connection, schema)
 
 
 def script(schema: str = "workerpool") -> str:

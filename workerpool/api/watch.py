@@ -127,7 +127,7 @@ class Watch:
         with self._sessions.lend() as session:
             row = session.row("watch", silence=self._silence)
             assert row is not None, "watch answers one row"
-            if time.monotonic() > self._forgotten:
+            if time.monotonic() > self._forgotten and not row["is_read_only"]:
                 self._forgotten = time.monotonic() + 60.0
                 session.rows("forget_requests", how_many=10_000)
         if self.look.error is not None:

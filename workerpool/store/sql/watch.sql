@@ -26,4 +26,6 @@ SELECT
     jsonb_build_array((SELECT coalesce(sum(w.processed_count), 0) FROM {schema}.workers w),
                       (SELECT md5(string_agg(r.id || r.status, ' ' ORDER BY r.id))
                        FROM (SELECT l.id, l.status::text FROM {schema}.revisions l ORDER BY l.id DESC LIMIT 50) r)) AS ended,
-    (SELECT coalesce(sum(w.processed_count), 0) FROM {schema}.workers w) AS counted
+    (SELECT coalesce(sum(w.processed_count), 0) FROM {schema}.workers w) AS counted,
+    -- (a standby serves those who look; it cannot be written to)
+    current_setting('transaction_read_only')::boolean AS is_read_only

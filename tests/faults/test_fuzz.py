@@ -145,7 +145,7 @@ def expect(
 # -- the command line ----------------------------------------------------------------------------------------------
 
 #: They take over the process or the terminal, begin a pool, or run what they are given: only their flags are tried.
-LONG_RUNNING = ("start", "psql", "top", "web", "mcp", "demo", "bench", "safely", "backup", "restore", "stop", "doctor")
+LONG_RUNNING = ("start", "top", "web", "mcp", "demo", "bench", "safely", "backup", "restore", "stop", "doctor")
 WAITS = ("wait", "follow", "timeout")
 #: DESIGN 4.3.
 CODES = {0, 1, 2, 3, 4, 69, 75, 78}
@@ -155,6 +155,8 @@ def verbs() -> list[tuple[tuple[str, ...], click.Command]]:
     """Every verb, with the words that call it."""
     found: list[tuple[tuple[str, ...], click.Command]] = []
     for name in VERBS:
+        if name == "psql":  # everything behind it is another program's
+            continue
         verb = cli.get_command(click.Context(cli), name)
         assert verb is not None
         if isinstance(verb, click.Group):

@@ -99,6 +99,14 @@ def test_a_backslash_before_u0000_is_an_ordinary_text() -> None:
     assert complaints(json.dumps([{"item_key": "a", "text": "\\u0000"}])) == []
 
 
+@pytest.mark.parametrize("cell", ["+-3", "--", "9" * 5000, "-" + "9" * 5000])
+def test_a_cell_that_only_begins_like_a_number_is_a_complaint(cell: str) -> None:
+    """Two signs, or more digits than Python reads: the column is named, and what it may hold."""
+    (found,) = complaints(f"item_key,priority\na,{cell}\n")
+    assert found.startswith("line 2: priority is ")
+    assert "allowed: a whole number from -32768 to 32767" in found
+
+
 @pytest.mark.parametrize("text", ['[{"item_key": 1}', "foo,bar\n1,2\n", "item_key,item_key\na,b\n", "nonsense"])
 def test_a_file_of_no_known_form_is_refused(text: str) -> None:
     """Nothing is guessed: the forms that are known are named."""

@@ -133,6 +133,8 @@ def test_a_refusal_has_the_name_that_was_written() -> None:
         ("AFTER_FAILURE", "stop", "continue or halt"), ("LOG_LEVEL", "loud", "debug"), ("LOG_FORMAT", "xml", "json"),
         ("STATSD", "x", "HOST:PORT"), ("DATABASE_URL", "mysql://h/d", "postgresql://"),
         ("ENV_FILE", "/nowhere", "file"),
+        ("HOME", "~nobody-has-this-name/pool", "folder"), ("ENV_FILE", "~nobody-has-this-name/env", "file"),
+        ("API_TOKEN_FILE", "~nobody-has-this-name/t", "file"), ("SOURCES", "x" * 5000, "file"),
         ("API_TOKEN_FILE", "/nowhere", "file"), ("RETENTION", "forever", "30d"),
     ],
 )  # fmt: skip

@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -24,6 +25,8 @@ ITEM_FIELDS = ("item_key", "app_slug")
 #: Fields that are columns; everything else is payload.
 COLUMNS = ("handler", "priority", "run_at", "dedupe_key", "max_attempts", "timeout_seconds", "metadata")
 ORIGINAL = "html_content"
+#: A cell that is a whole number; a longer one is none that a column can hold.
+_WHOLE = re.compile(r"[+-]?[0-9]{1,18}")
 #: As the limit of WORKERPOOL_TIMEOUT.
 LONGEST = timedelta(days=365)
 
@@ -157,7 +160,7 @@ def _csv_row(row: dict[Any, Any]) -> dict[str, Any] | str:
             except (ValueError, RecursionError) as error:
                 return f"{name} is not JSON: {error}; allowed: a JSON object"
     for name in ("priority", "max_attempts", "timeout_seconds"):
-        if name in found and found[name].lstrip("+-").isdecimal():
+        if name in found and _WHOLE.fullmatch(found[name]):
             found[name] = int(found[name])
     return found
 

@@ -98,13 +98,20 @@ def _command(text: str) -> str:
 
 
 def parse_path(text: str) -> Path:
-    """Read a path; ~ is the user's home, and a relative path begins at the current folder."""
-    return Path(text).expanduser().absolute()
+    """Read a path; ~ is the user's home, and a relative path begins at the current folder. Raises ValueError."""
+    try:
+        return Path(text).expanduser().absolute()
+    except RuntimeError:
+        raise ValueError("no such user's home") from None
 
 
 def _file(text: str) -> Path:
     path = parse_path(text)
-    if not path.is_file():
+    try:
+        is_file = path.is_file()
+    except OSError:  # such as a name that is too long
+        is_file = False
+    if not is_file:
         raise ValueError("no file")
     return path
 

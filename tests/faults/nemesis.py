@@ -125,6 +125,7 @@ class Nemesis:
     def restart_host(self) -> None:
         """TERM: gracefully, within the grace and five seconds (I16)."""
         host = self._host()
+        listening(host)
         began = time.monotonic()
         assert host.stop(limit=3.0 + 5.0 + 5.0) in (0, 5), host.tail()
         self.stops.append(time.monotonic() - began)
@@ -255,6 +256,11 @@ class Nemesis:
         until(answers, what="the server answers")
         if began is not None:
             self.outages.append((began, time.time()))
+
+
+def listening(host: Daemon) -> None:
+    """Wait until a manager that was just started has its signals in place."""
+    until(lambda: host.events("manager.started", pid=host.pid), what="manager.started")
 
 
 def _kill(pids: Sequence[int]) -> None:

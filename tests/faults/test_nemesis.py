@@ -14,7 +14,7 @@ import pytest
 
 from tests.faults import chronicle
 from tests.faults.chronicle import Notes, check
-from tests.faults.nemesis import Hit, Nemesis, Producer
+from tests.faults.nemesis import Hit, Nemesis, Producer, listening
 from tests.process.daemon import Daemon, until
 from tests.process.own_server import OwnServer
 from tests.store import history
@@ -73,6 +73,8 @@ def test_trouble_at_random(own: OwnServer, hosts: list[Daemon], seed: int, secon
     nemesis.heal()
     producer.stop()
     drain(own.url, hosts)
+    for each in hosts:
+        listening(each)
     assert [each.stop() for each in hosts] == [0, 0]
     with psycopg.connect(own.url) as connection:
         ends = dict(connection.execute("SELECT id, status::text FROM workerpool.revisions").fetchall())

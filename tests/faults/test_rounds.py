@@ -119,15 +119,11 @@ def test_backends_die(own: OwnServer, tmp_path: Path, seed: int, many: int) -> N
     try:
         daemon.start()
         producer.start()
-        text = "SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'workerpool:%' ORDER BY random() LIMIT 1"
         for _ in range(many):
             time.sleep(random.uniform(0, 0.5))  # the moment is what is varied
-            with psycopg.connect(own.admin) as connection:
-                row = connection.execute(text).fetchone()
-            if row is not None:
-                signal_to(row[0], signal.SIGKILL)
-            until(lambda: answers(own.url), what="the server answers")
-            pool_is_back(own.url)
+            until(lambda: sessions(own.admin), what="the pool's sessions")
+            for pid in sessions(own.admin)[-1:]:
+                signal_to(pid, signal.SIGKILL)
         producer.stop()
         drain(own.url, [daemon])
         assert daemon.stop() == 0
@@ -183,25 +179,14 @@ def processor_time(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def answers(url: str) -> bool:
-    """Tell whether the server answers."""
+def sessions(url: str) -> list[int]:
+    """The pids of the backends of the pool's sessions; none while the server recovers."""
     try:
         with psycopg.connect(url, connect_timeout=2) as connection:
-            return connection.execute("SELECT 1").fetchone() == (1,)
+            text = "SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'workerpool:%'"
+            return [row[0] for row in connection.execute(text)]
     except psycopg.OperationalError:
-        return False
-
-
-def pool_is_back(url: str) -> None:
-    """Wait until sessions of the pool are there again."""
-    text = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'workerpool:%'"
-
-    def there() -> bool:
-        with psycopg.connect(url) as connection:
-            row = connection.execute(text).fetchone()
-        return row is not None and row[0] > 0
-
-    until(there, what="the pool's sessions")
+        return []
 
 
 def signal_to(pid: int, number: signal.Signals) -> None:

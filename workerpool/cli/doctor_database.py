@@ -111,11 +111,11 @@ def _pooler(found: Inspection) -> Finding:
         case "none":
             return ok("pooler", "none, a direct connection")
         case "session":
-            return ok("pooler", "one in session mode, which is fine")
+            return ok("pooler", "one in session mode; the pool polls, as through any")
         case _:
             told = "one that gives each transaction another server connection (PgBouncer's transaction mode)"
             advice = (
-                "point WORKERPOOL_DATABASE_URL at the server itself, or at a pool in session mode: through this one "
-                "the workers' prepared statements get lost, and NOTIFY is not heard"
+                "it works, slower: NOTIFY is not heard (work is looked for once a second) and nothing is prepared; "
+                "point WORKERPOOL_DATABASE_URL at the server itself for work at once"
             )
-            return problem("pooler", told, advice)
+            return warning("pooler", told, advice)

@@ -76,13 +76,14 @@ class Keeper:
                     self._lose(error)
 
     def _listen(self) -> None:
-        watched = [self._channel.fileno(), *([self._ear.fileno()] if self._connected else [])]
+        hears = self._connected and not self._ear.is_deaf
+        watched = [self._channel.fileno(), *([self._ear.fileno()] if hears else [])]
         ready, _, _ = select.select(watched, [], [], self._patience())
         self._channel.flush()
         if self._channel.fileno() in ready:
             for message in self._channel.receive():
                 self._hear(message)
-        if self._connected and self._ear.fileno() in ready:
+        if self._connected and not self._ear.is_deaf and self._ear.fileno() in ready:
             try:
                 if self._ear.heard():
                     self._tick_in(HEAD_START if self._waker.wake(1) else 0.0)
@@ -123,7 +124,7 @@ class Keeper:
         try:
             self._line.open()
             # Somebody's lock must not keep the keeper from renewing: it waits for none longer than a part of a beat.
-            self._line.call("patience", seconds=min(1.0, self._brief.heartbeat / 3))
+            self._line.patience(min(1.0, self._brief.heartbeat / 3))
             self._ear.open()
         except (LineLost, StatementRefused) as error:
             self._lose(error)

@@ -75,6 +75,10 @@ def _wait(brief: PrepareBrief) -> bool:
         try:
             line = Line(brief.url, brief.schema, "prepare")
             line.open()
+            if line.pooled:
+                log.warning(
+                    "database.pooled", hint="it is polled once a second, as NOTIFY is not heard through a pooler"
+                )
             line.close()
             return True
         except LineLost as error:

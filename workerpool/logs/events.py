@@ -40,6 +40,7 @@ EVENTS: Final[dict[str, str]] = {
     "database.waited": "the database is not there yet; trying on",
     "database.lost": "the connection to the database broke",
     "database.regained": "the connection to the database is back",
+    "database.pooled": "a pooler stands before the database: polling, nothing prepared, settings of a transaction only",
     "database.unreachable": "the database was not there within the start timeout",
     "schema.migrated": "the schema was brought to this program's version",
     "schema.refused": "the schema is newer than this program",

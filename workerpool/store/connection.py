@@ -56,13 +56,33 @@ def parameters(url: str, role: str) -> dict[str, Any]:
     return {**given, **options, "application_name": name}
 
 
-def connect(url: str, *, role: str, autocommit: bool = True) -> psycopg.Connection[TupleRow]:
+class Reached(psycopg.Connection[TupleRow]):
+    """A connection that knows whether a pooler stands between it and the server."""
+
+    pooled = False
+
+
+def settle_in(connection: Reached) -> None:
+    """Teach a new connection its manners; behind a pooler it has none: what is set there, another client gets.
+
+    A pooler cannot pass on the pid that the server tells a client at the start. It is taken to be one that gives each
+    transaction another server connection, as PgBouncer does in its transaction mode.
+    """
+    row = connection.execute("SELECT pg_backend_pid()").fetchone()
+    assert row is not None, "a function answers"
+    if row[0] != connection.info.backend_pid:
+        connection.pooled, connection.prepare_threshold = True, None
+    else:
+        connection.execute(PATIENCE)
+
+
+def connect(url: str, *, role: str, autocommit: bool = True) -> Reached:
     """Open a connection to the writable server of *url* for *role*.
 
     Raises psycopg.OperationalError where no writable server answers within five seconds.
     """
-    connection = psycopg.connect(**parameters(url, role), autocommit=True)
-    connection.execute(PATIENCE)
+    connection = Reached.connect(**parameters(url, role), autocommit=True)
+    settle_in(connection)
     if not autocommit:
         connection.autocommit = False
     return connection

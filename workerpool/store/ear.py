@@ -20,12 +20,19 @@ class Ear:
     def __init__(self, url: str, schema: str) -> None:
         self._url, self._schema = url, schema
         self._connection: psycopg.Connection[TupleRow] | None = None
+        self.is_deaf = False
+        """Whether a pooler stands between: nothing can be heard through it, and whoever would listen looks instead."""
 
     def open(self) -> None:
         """Connect and listen. Raises LineLost."""
         self.close()
         try:
-            self._connection = connect(self._url, role="keeper listens")
+            connection = connect(self._url, role="keeper listens")
+            self.is_deaf = connection.pooled
+            if self.is_deaf:
+                connection.close()
+                return
+            self._connection = connection
             self._connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(self._schema)))
         except psycopg.Error as error:
             raise LineLost(error) from error
@@ -48,6 +55,8 @@ class Ear:
 
         A half-open connection is deaf and says nothing. Raises LineLost.
         """
+        if self.is_deaf:
+            return
         assert self._connection is not None, "open first"
         try:
             row = self._connection.execute("SELECT count(*) FROM pg_listening_channels()").fetchone()

@@ -46,6 +46,7 @@ class EffectsConnection(psycopg.Connection[TupleRow]):
     """A connection whose transaction ends with the attempt and not before."""
 
     lent = False
+    pooled = False
 
     def commit(self) -> None:
         """Refuse: the commit comes with the return of the handler."""
@@ -108,10 +109,11 @@ class Effects:
                     # The end of an attempt takes prepared statements away, and the driver would go on using them.
                     self._connection.prepare_threshold = None
                 # The first statement begins the transaction; connection.transaction() inside is then a savepoint.
-                self._connection.execute(
-                    "SELECT set_config(%s, %s, true), set_config('application_name', %s, true)",
+                row = self._connection.execute(
+                    "SELECT set_config(%s, %s, true), set_config('application_name', %s, true), pg_backend_pid()",
                     (MARK, claim.token.hex, f"workerpool: {self._name} revision {claim.revision_id}"[:63]),
-                )
+                ).fetchone()
+                self._connection.pooled = row is not None and row[2] != self._connection.info.backend_pid
                 return self._connection
             except psycopg.OperationalError as error:
                 self._drop()
@@ -208,6 +210,8 @@ class Effects:
         if connection is None:
             return
         connection.lent = False
+        if connection.pooled:  # the session that would be made as new is another client's by now
+            return
         try:
             connection.autocommit = True
             connection.execute("DISCARD ALL", prepare=False)

@@ -9,6 +9,7 @@ for the one who asked (``collect``). Safe to be used from two threads.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,8 +23,13 @@ from psycopg.rows import TupleRow
 
 from workerpool.core.outcome import Outcome
 from workerpool.core.revision import Claim
+<<<<<<< HEAD
 from workerpool.link.failpoints import reach
 from workerpool.store.connection import connect, statement
+=======
+from workerpool.store.connection import PATIENCE, Reached, connect, statement
+from workerpool.store.errand import Errand, of_the_transaction
+>>>>>>> roles
 from workerpool.store.flight import Flight, Sent, prepare
 
 
@@ -125,10 +131,13 @@ class Line:
     def __init__(self, url: str, schema: str, role: str) -> None:
         self._url, self._schema, self._role = url, schema, role
         self._lock = threading.RLock()
-        self._connection: psycopg.Connection[TupleRow] | None = None
+        self._connection: Reached | None = None
         self._transformer = Transformer()
         self._prepared: set[str] = set()
-        self._flight: Flight | None = None
+        self._flight: Flight | Errand | None = None
+        self.pooled = False
+        """Whether a pooler stands between, so that nothing can be prepared or set in the session."""
+        self._manners = of_the_transaction(f"{PATIENCE}; {STEADY}")
         self._kept: Answer | BaseException | None = None
         self.refused: psycopg.Error | None = None
         """Why the server refused what was said in front of the turn that was answered last."""
@@ -139,8 +148,10 @@ class Line:
             self.close()
             try:
                 self._connection = connect(self._url, role=self._role)
-                self._connection.execute(STEADY)
-                self._connection.prepare_threshold = 0
+                self.pooled = self._connection.pooled
+                if not self.pooled:
+                    self._connection.execute(STEADY)
+                    self._connection.prepare_threshold = 0
                 self._transformer = Transformer.from_context(self._connection)
                 self._prepared.clear()
             except psycopg.Error as error:
@@ -186,9 +197,7 @@ class Line:
                 reach("before_settle")
             try:
                 settling = outcome_arrays(outcomes).values() if outcomes else ()
-                before = [self._prepare("told", told)] if told else []
-                turn = self._prepare(name, [*settling, *asked])
-                self._flight = Flight(self._live(), self._transformer, *before, turn)
+                self._flight = self._send(*([("told", told)] if told else []), (name, [*settling, *asked]))
             except psycopg.Error as error:
                 raise understood(error) from error
             if outcomes:
@@ -200,9 +209,15 @@ class Line:
             if self._flight is not None:
                 self._finish()
             try:
-                Flight(self._live(), self._transformer, self._prepare("told", told)).answer()
+                self._send(("told", told)).answer()
             except psycopg.Error as error:
                 raise understood(error) from error
+
+    def _send(self, *statements: Sent) -> Flight | Errand:
+        if self.pooled:
+            texts = [(statement(name, self._schema).as_bytes(), parameters) for name, parameters in statements]
+            return Errand(self._live(), self._transformer, self._manners, *texts)
+        return Flight(self._live(), self._transformer, *(self._prepare(*each) for each in statements))
 
     def _prepare(self, name: str, parameters: Sequence[Any]) -> Sent:
         if name not in self._prepared:
@@ -239,10 +254,20 @@ class Line:
             if self._flight is not None:
                 self._finish()
             try:
-                cursor = self._live().execute(statement(name, self._schema), parameters)
+                with self._live().transaction() if self.pooled else contextlib.nullcontext():
+                    if self.pooled:
+                        self._live().execute(self._manners)
+                    cursor = self._live().execute(statement(name, self._schema), parameters)
                 return cursor.fetchall() if cursor.description else []
             except psycopg.Error as error:
                 raise understood(error) from error
+
+    def patience(self, seconds: float) -> None:
+        """Wait for nobody's lock longer than this. Raises LineLost or StatementRefused."""
+        if self.pooled:
+            self._manners += f"; SET LOCAL lock_timeout = '{seconds * 1000:.0f}ms'".encode()
+        else:
+            self.call("patience", seconds=seconds)
 
     def settle(self, outcomes: Sequence[Outcome], *, only_expired: bool = False) -> frozenset[int]:
         """Write *outcomes* and return the revisions for which that succeeded."""
@@ -251,7 +276,7 @@ class Line:
         reach("after_settle")
         return frozenset(rows[0][0])
 
-    def _live(self) -> psycopg.Connection[TupleRow]:
+    def _live(self) -> Reached:
         if self._connection is None:
             raise LineLost(ConnectionError("not connected"))
         return self._connection

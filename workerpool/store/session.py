@@ -89,7 +89,8 @@ class Session:
 
         0: for ever. Writing many rows, or counting all, may take longer than the usual ten seconds.
         """
-        self.connection.execute(sql.SQL("SET statement_timeout = {}").format(seconds * 1000))
+        if not getattr(self.connection, "pooled", False):
+            self.connection.execute(sql.SQL("SET statement_timeout = {}").format(seconds * 1000))
 
     def type_in(self, text: str) -> Told:
         """Run a statement that somebody typed."""

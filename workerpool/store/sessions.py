@@ -10,12 +10,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 
-from psycopg import Connection
-from psycopg.rows import TupleRow
 from psycopg_pool import ConnectionPool, PoolTimeout
 
-from workerpool.store.connection import PATIENCE as MANNERS
-from workerpool.store.connection import parameters
+from workerpool.store.connection import Reached, parameters, settle_in
 from workerpool.store.session import Session
 
 #: How long somebody waits for a connection: while the database is away, or all of them are lent.
@@ -36,8 +33,9 @@ class Sessions:
 
     def __init__(self, url: str, schema: str, role: str, most: int) -> None:
         self._schema = schema
-        self._pool: ConnectionPool[Connection[TupleRow]] = ConnectionPool(
+        self._pool: ConnectionPool[Reached] = ConnectionPool(
             "",
+            connection_class=Reached,
             kwargs={**parameters(url, role), "autocommit": True},
             min_size=0,
             max_size=most,
@@ -46,7 +44,7 @@ class Sessions:
             max_idle=IDLE.total_seconds(),
             # (a server that restarts is back sooner than the usual waits would try again)
             reconnect_timeout=PATIENCE.total_seconds(),
-            configure=_teach,
+            configure=settle_in,
             check=ConnectionPool.check_connection,
             name=role,
         )
@@ -70,7 +68,3 @@ class Sessions:
             yield Session.over(connection, self._schema)
         finally:
             self._pool.putconn(connection)
-
-
-def _teach(connection: Connection[TupleRow]) -> None:
-    connection.execute(MANNERS)

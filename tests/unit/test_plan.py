@@ -129,6 +129,7 @@ facts = st.builds(
     aborted=st.booleans(),
     killed=st.booleans(),
     deadline=st.none() | st.floats(0, 100),
+    accepted=st.none() | st.floats(0, 100),
     stopped_for=st.floats(0, 100),
     beyond=st.sampled_from([None, "memory", "output"]),
 )

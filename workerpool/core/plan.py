@@ -220,4 +220,4 @@ def next_moment(pool: Pool, now: float) -> float:
     if pool.stopping_since is not None:
         end = end_of_grace(pool)
         moments += [end, *(end + rung for rung in (KILL_WORKERS, KILL_KEEPER, KILL_POSTGRES, LAST_MOMENT))]
-    return min([1.0, *(moment - now + 0.001 for moment in moments if moment > now)])
+    return min([1.0, *(moment - now + 0.001 for moment in moments if moment >= now)])

@@ -120,7 +120,7 @@ def test_what_is_no_row_is_refused_by_the_table(daemon: Daemon, item: str, paylo
 @pytest.mark.parametrize("column", ["item_key", "handler", "dedupe_key"])
 def test_a_nul_is_in_no_column(daemon: Daemon, column: str) -> None:
     """F55: the driver refuses the byte 0 in a text, and the server does, however it came there."""
-    places = {name: "'a'" for name in ("item_key", "handler", "dedupe_key")}
+    places = dict.fromkeys(("item_key", "handler", "dedupe_key"), "'a'")
     statement = f"INSERT INTO revisions ({', '.join(places)}) VALUES "
     with pytest.raises(psycopg.DataError, match="NUL"):
         daemon.sql(f"{statement} ({', '.join((places | {column: '%s'}).values())})", "a\0b")

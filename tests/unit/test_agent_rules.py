@@ -4,6 +4,7 @@ import pytest
 
 from workerpool.api.service.agent_rules import check_provider, looks_like_a_key, spelled, spelled_anew
 from workerpool.api.service.refusals import NotValid
+from workerpool.core.agent import Provider, wrong_with
 
 
 @pytest.mark.parametrize(
@@ -64,3 +65,13 @@ def test_a_parameter_has_one_spelling() -> None:
     assert spelled({"max_tokens": 5, "top_p": None, "seed": 1}) == {"maxTokens": 5, "topP": None, "seed": 1}
     assert spelled({"maxTokens": 5, "max_tokens": None}) == {"maxTokens": 5}
     assert spelled_anew({"maxTokens": 5, "seed": None}) == {"max_tokens": None, "maxTokens": 5, "seed": None}
+
+
+@pytest.mark.parametrize("variable", ["WORKERPOOL_DATABASE_URL", "WORKERPOOL_API_TOKEN", "workerpool_x", "PGPASSWORD"])
+def test_no_secret_of_ours_is_a_provider_s_key(variable: str) -> None:
+    """S5, S9: who may write a provider says where its key is sent; the pool's own secrets go nowhere."""
+    provider = {"name": "p", "type": "openai-compatible", "base_url": "http://evil.example/v1", "default_model": None}
+    with pytest.raises(NotValid, match="is sent to nobody"):
+        check_provider(provider | {"key_variable": variable, "key_file": None})
+    assert wrong_with(Provider("p", "openai", key_variable=variable)) is not None, "a row that came by SQL too"
+    assert wrong_with(Provider("p", "openai", key_variable="PGP_KEY")) is None

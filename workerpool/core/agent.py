@@ -21,6 +21,8 @@ SUPPORTED = tuple(ADDRESSES)
 #: The variable that holds the key where the provider names none. A server of one's own may want none.
 USUAL_KEYS = {"openai": "OPENAI_API_KEY", "deepseek": "DEEPSEEK_API_KEY"}
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+#: What is no provider's business: a provider is a row, and who may write one says where its key is sent.
+_OURS = re.compile(r"WORKERPOOL_|PGPASSWORD$", re.IGNORECASE)
 _ADDRESS = re.compile(r"https?://[^\s/]+(/\S*)?")
 
 
@@ -180,4 +182,6 @@ def wrong_with(provider: Provider) -> str | None:
     if provider.key_variable is not None and not _VARIABLE.fullmatch(provider.key_variable):
         # (what was given is not repeated: it may be the key itself)
         return "the key's variable is named by letters, digits and underscores; the key itself is never kept here"
+    if provider.key_variable is not None and _OURS.match(provider.key_variable):
+        return f"its key would be {provider.key_variable}, which is this program's own and is sent to nobody"
     return None

@@ -154,8 +154,8 @@ def test_a_log_that_is_copied_and_truncated_goes_on(pool: Pool, tmp_path: Path) 
     daemon.start()
     daemon.ended(daemon.insert("page", "work"))
     os.truncate(log, 0)
-    failed = daemon.insert("bad", "raise", {"error": "ValueError"}, max_attempts=1)
-    daemon.event("revision.failed", revision=failed)
+    daemon.insert("bad", "raise", {"error": "ValueError"}, max_attempts=1)
+    daemon.event("revision.failed")
     assert not log.read_bytes().startswith(b"\0")
     assert daemon.stop() == 0
 

@@ -12,8 +12,11 @@ import pytest
 from tests.acceptance.calling import LIMIT, environment, until, workerpool
 from tests.acceptance.test_web import OPERATOR, ask, free_port, listens
 from tests.process.own_server import OwnServer
+from workerpool.api.service.access import digest
 from workerpool.store import migrate
 
+#: A token of the table, as `workerpool tokens` makes them.
+TOKEN = "wp_of_the_table"
 READING = (
     "status",
     "items",
@@ -55,6 +58,10 @@ def standby() -> Iterator[OwnServer]:
         migrate.upgrade(server.url)
         with psycopg.connect(server.url, autocommit=True) as connection:
             connection.execute("INSERT INTO workerpool.revisions (item_key) VALUES ('page'), ('page')")
+            known = (
+                "INSERT INTO workerpool.api_tokens (digest, name, role, created_by) VALUES (%s, 'eve', 'viewer', 'me')"
+            )
+            connection.execute(known, [digest(TOKEN)])
             (folder,) = connection.execute("SHOW data_directory").fetchone() or ("",)
         server.stop()
         (Path(folder) / "standby.signal").touch()
@@ -123,6 +130,7 @@ def test_the_dashboard_is_served_from_a_standby(settings: dict[str, str], tmp_pa
         status, problem = ask(port, "/api/revisions", OPERATOR, {"itemKey": "page"})
         assert status >= 400
         assert "read-only" in problem["detail"]
+        assert ask(port, "/api/queue", TOKEN)[0] not in (200, 401), "that it is used is written with the look"
     finally:
         server.terminate()
         assert server.wait(LIMIT) == 0

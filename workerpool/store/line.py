@@ -23,13 +23,9 @@ from psycopg.rows import TupleRow
 
 from workerpool.core.outcome import Outcome
 from workerpool.core.revision import Claim
-<<<<<<< HEAD
 from workerpool.link.failpoints import reach
-from workerpool.store.connection import connect, statement
-=======
 from workerpool.store.connection import PATIENCE, Reached, connect, statement
 from workerpool.store.errand import Errand, of_the_transaction
->>>>>>> roles
 from workerpool.store.flight import Flight, Sent, prepare
 
 
@@ -182,16 +178,9 @@ class Line:
             if told and not psycopg.Pipeline.is_supported():
                 self.tell(told)
                 told = ()
-            asked = [
-                order.worker,
-                order.token,
-                list(order.handlers),
-                list(order.limits or [None] * len(order.handlers)),
-                order.how_many,
-                order.sharers,
-                f"{order.lease} seconds",
-                *order.begin,
-            ]
+            limits = list(order.limits or [None] * len(order.handlers))
+            asked = [order.worker, order.token, list(order.handlers), limits, order.how_many, order.sharers]
+            asked += [f"{order.lease} seconds", *order.begin]
             name = "turn" if outcomes else "claim"
             if outcomes:
                 reach("before_settle")

@@ -116,6 +116,14 @@ def test_a_key_is_found_where_it_is_named(monkeypatch: pytest.MonkeyPatch, tmp_p
     assert key_of(Provider("p", "openai", key_variable="A_KEY")) == "secret-1"
     assert key_of(Provider("p", "openai")) == "secret-2"
     assert key_of(Provider("p", "openai", key_file=str(file))) == "secret-3"
+    monkeypatch.setenv("WORKERPOOL_API_TOKEN_FILE", str(file))
+    with pytest.raises(Fail, match="which is sent to nobody"):
+        key_of(Provider("p", "openai", key_file=str(file)))
+    monkeypatch.delenv("WORKERPOOL_API_TOKEN_FILE")
+    monkeypatch.setenv("WORKERPOOL_HOME", str(tmp_path))
+    with pytest.raises(Fail, match="which is sent to nobody"):
+        key_of(Provider("p", "openai", key_file=str(tmp_path / "other" / ".." / file.name)))
+    monkeypatch.delenv("WORKERPOOL_HOME")
     assert key_of(HOME) is None
     with pytest.raises(Fail, match="set DEEPSEEK_API_KEY in the environment of the workers"):
         key_of(Provider("p", "deepseek"))

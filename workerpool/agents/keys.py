@@ -6,6 +6,7 @@ Owns: finding and scrubbing. Invariant: a key is in no message, no log and no ro
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 from workerpool.core.agent import Provider
@@ -15,6 +16,8 @@ from workerpool.core.errors import Fail
 NO_KEY = "none"
 #: Characters at either end of a key that some providers repeat with stars between.
 _SHOWN = 4
+#: Variables that name files with secrets of the pool's own.
+_FILES = re.compile(r"WORKERPOOL_\w+_FILE|PGPASSFILE|PGSERVICEFILE|PGSSLKEY")
 
 
 def key_of(provider: Provider) -> str | None:
@@ -37,6 +40,8 @@ def key_of(provider: Provider) -> str | None:
 
 def _from_file(provider: Provider, path: str) -> str:
     mend = f"correct it with `workerpool providers edit {provider.name} --key-file PATH`"
+    if _is_ours(path):
+        raise Fail(f"the key of the provider {provider.name!r} would be {path}, which is sent to nobody; {mend}")
     try:
         key = Path(path).expanduser().read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
@@ -45,6 +50,16 @@ def _from_file(provider: Provider, path: str) -> str:
     if not key:
         raise Fail(f"the key of the provider {provider.name!r} is missing: {path} is empty; {mend}")
     return _sendable(key, provider, path)
+
+
+def _is_ours(path: str) -> bool:
+    """Tell whether a file holds a secret of the pool's own: a provider is a row, and says where its key is sent."""
+    named = [value for name, value in os.environ.items() if _FILES.fullmatch(name)]
+    file = Path(path).expanduser().resolve()
+    home = os.environ.get("WORKERPOOL_HOME")
+    if home and file.is_relative_to(Path(home).expanduser().resolve()):
+        return True
+    return file in {Path(each).expanduser().resolve() for each in (*named, "~/.pgpass")}
 
 
 def _sendable(key: str, provider: Provider, where: str) -> str:

@@ -145,6 +145,7 @@ class Line:
             try:
                 self._connection = connect(self._url, role=self._role)
                 self.pooled = self._connection.pooled
+                self._manners = of_the_transaction(f"{PATIENCE}; {STEADY}")
                 if not self.pooled:
                     self._connection.execute(STEADY)
                     self._connection.prepare_threshold = 0

@@ -121,15 +121,17 @@ def _run(url: str, schema: str, target: str) -> None:
     engine = create_engine(
         "postgresql+psycopg://", creator=lambda: connect(url, role="migrate", autocommit=False), poolclass=NullPool
     )
-    with engine.connect() as connection:
+    # The lock is taken before Alembic is entered, whose context is one for all threads of a process.
+    with engine.begin() as connection:
+        driver = _driver(connection)
+        _before(driver, schema, target)
         config = _config(schema)
         config.attributes["connection"] = connection
-        config.attributes["before"] = lambda: _before(_driver(connection), schema, target)
-        config.attributes["after"] = lambda: _after(_driver(connection), schema)
         if target == "head":
             command.upgrade(config, target)
         else:
             command.downgrade(config, target)
+        _after(driver, schema)
 
 
 def _driver(connection: SqlAlchemy) -> psycopg.Connection:

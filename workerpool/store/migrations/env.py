@@ -12,6 +12,4 @@ else:
     connection = context.config.attributes["connection"]
     context.configure(connection=connection, version_table_schema=schema)
     with context.begin_transaction():
-        context.config.attributes["before"]()
         context.run_migrations()
-        context.config.attributes["after"]()

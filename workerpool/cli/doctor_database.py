@@ -15,7 +15,7 @@ from workerpool.store import embedded
 from workerpool.store.inspection import OLDEST_SERVER, Inspection, inspect
 
 #: Connections that a pool has beside one for each worker: keeper, its ear, and commands.
-BESIDE_WORKERS = 6
+BESIDE_WORKERS = 8
 
 
 def check_database(settings: Settings) -> Iterator[Finding]:

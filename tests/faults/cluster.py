@@ -37,6 +37,7 @@ class Node:
         self.data, self.log, self.name = home / name, home / f"{name}.log", name
         self.socket = home
         self.port = free_port()
+        self.settings: dict[str, str] = {}
         self.process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -55,6 +56,7 @@ class Node:
             "max_connections": "60",
             "wal_receiver_status_interval": "1s",
             "wal_retrieve_retry_interval": "200ms",
+            **self.settings,
         }
         for name, value in given.items():
             words += ["-c", f"{name}={value}"]

@@ -22,6 +22,7 @@ import setproctitle
 from workerpool import config, logs
 from workerpool.cli.errors import EXIT_CONFIG, Refused
 from workerpool.cli.home import Home, hold
+from workerpool.cli.webhook_secrets import source_secrets, webhook_secret
 from workerpool.config.forms import Address
 from workerpool.core.briefs import ApiBrief, KeeperBrief, PrepareBrief, WorkerBrief, as_message
 from workerpool.core.plan import Stage
@@ -222,7 +223,7 @@ def api_brief(settings: config.Settings, address: Address) -> ApiBrief:
         port=address.port,
         hosts=settings.http_hosts,
         token=settings.api_token.get_secret_value() if settings.api_token else None,
-        webhook_secret=_webhook_secret(settings),
+        webhook_secret=webhook_secret(settings),
         sources=str(settings.sources) if settings.sources else None,
         source_secrets=source_secrets(settings),
         statsd=(settings.statsd.host, settings.statsd.port) if settings.statsd else None,
@@ -234,39 +235,6 @@ def api_brief(settings: config.Settings, address: Address) -> ApiBrief:
         home=str(settings.home),
         **_log(settings),
     )
-
-
-def _webhook_secret(settings: config.Settings) -> str | None:
-    """Return what signs a trigger. Raises Refused where it is no secret: each signed request would fail."""
-    if settings.webhook_secret is None:
-        return None
-    from workerpool.api.webhooks.signatures import BadSecret, check_secret
-
-    secret = settings.webhook_secret.get_secret_value()
-    try:
-        check_secret("standard", secret)
-    except BadSecret as error:
-        raise Refused(f"WORKERPOOL_WEBHOOK_SECRET cannot be a secret: {error}", EXIT_CONFIG) from None
-    return secret
-
-
-def source_secrets(settings: config.Settings) -> dict[str, str]:
-    """Return the secrets of webhook sources. The file is read whole, so that a bad one is refused here.
-
-    Raises Refused.
-    """
-    if settings.sources is None:
-        return {}
-    from workerpool.api.webhooks import sources
-
-    known = dict(os.environ)
-    if settings.webhook_secret is not None:
-        known["WORKERPOOL_WEBHOOK_SECRET"] = settings.webhook_secret.get_secret_value()
-    try:
-        sources.load(settings.sources, known)
-    except sources.BadSource as error:
-        raise Refused(str(error), EXIT_CONFIG) from None
-    return {name: known[name] for name in sources.secret_names(settings.sources) if name in known}
 
 
 def _worker(settings: config.Settings, wiring: Wiring, number: int) -> ChildSpec:

@@ -103,6 +103,9 @@ def test_quiesce_holds_beyond_lease_and_time_limit(pool: Pool, operator: Session
     again = pausing.pause(operator, "quiesce", "another reason", "eve")
     until(lambda: pausing.look(operator).is_safe, what="held on for the new version")
     assert again == version + 1
+    daemon.event(
+        "revision.held", version=again
+    )  # it is safe as soon as the worker has seen it, and told a moment later
     assert daemon.entries("step", revision) == before, "nothing ran meanwhile"
     resume(operator)
     row = daemon.ended(revision)

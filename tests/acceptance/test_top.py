@@ -204,8 +204,11 @@ def test_a_log_is_followed_until_one_leaves(
     before = newest(top.shows("revision 1", "processing", "attempt 1 on W", "said ", "Esc back"))
     top.until(lambda seen: newest(seen) > before + 30, "what is said later")
     assert re.search(rf"said {newest(top.see())}\n[^\n]*Esc back", top.see())
+    latest = newest(top.see())
     top.press("page up")
-    still = newest(top.shows("frozen"))
+    # (the screen is painted from above: the newest line, the lowest, is the last to change)
+    top.until(lambda seen: "frozen" in seen and newest(seen) < latest, "an older page, all of it")
+    still = newest(top.see())
     written = row(connection, "SELECT count(*) FROM workerpool.execution_log")[0]
     until(lambda: row(connection, "SELECT count(*) FROM workerpool.execution_log")[0] > written + 20)
     assert newest(top.see()) == still

@@ -4,12 +4,27 @@ from __future__ import annotations
 
 import os
 import random
+from collections.abc import Iterator
 
 import pytest
 
 from tests.process.conftest import pool
+from tests.process.own_server import OwnServer
+from workerpool.store import migrate
 
 __all__ = ["pool"]
+
+
+@pytest.fixture
+def own() -> Iterator[OwnServer]:
+    """A server of this test's own."""
+    server = OwnServer()
+    try:
+        server.start()
+        migrate.upgrade(server.url)
+        yield server
+    finally:
+        server.remove()
 
 
 @pytest.fixture

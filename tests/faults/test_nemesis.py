@@ -19,24 +19,11 @@ from tests.process.daemon import Daemon, until
 from tests.process.own_server import OwnServer
 from tests.store import history
 from tests.store.history import Change
-from workerpool.store import migrate
 
 HANDLERS = Path(__file__).parent / "fault_handlers.py"
 LEASE, HEARTBEAT = 2.0, 0.3
 #: LEASE + SWEEP + 2 HB (FAULTS 1.0): a keeper looks for leases that ran out every sixth of one, or each half second.
 RECOVERY = LEASE + max(0.5, LEASE / 6) + 2 * HEARTBEAT
-
-
-@pytest.fixture
-def own() -> Iterator[OwnServer]:
-    """A server of this test's own."""
-    server = OwnServer()
-    try:
-        server.start()
-        migrate.upgrade(server.url)
-        yield server
-    finally:
-        server.remove()
 
 
 @pytest.fixture

@@ -20,23 +20,10 @@ from tests.faults.nemesis import Producer
 from tests.faults.test_nemesis import drain
 from tests.process.daemon import ORPHANS_GONE, Daemon, gone, until
 from tests.process.own_server import OwnServer
-from workerpool.store import migrate
 
 Pool = Callable[..., Daemon]
 HANDLERS = Path(__file__).parent / "fault_handlers.py"
 PATIENT = {"handlers": HANDLERS, "max_crashes": 100, "max_restarts": 10_000, "log_level": "info"}
-
-
-@pytest.fixture
-def own() -> Iterator[OwnServer]:
-    """A server of this test's own."""
-    server = OwnServer()
-    try:
-        server.start()
-        migrate.upgrade(server.url)
-        yield server
-    finally:
-        server.remove()
 
 
 @pytest.fixture

@@ -124,6 +124,8 @@ def test_a_key_is_found_where_it_is_named(monkeypatch: pytest.MonkeyPatch, tmp_p
     with pytest.raises(Fail, match="which is sent to nobody"):
         key_of(Provider("p", "openai", key_file=str(tmp_path / "other" / ".." / file.name)))
     monkeypatch.delenv("WORKERPOOL_HOME")
+    with pytest.raises(Fail, match="cannot be read from ~nobody-of-this-name/key"):
+        key_of(Provider("p", "openai", key_file="~nobody-of-this-name/key"))
     assert key_of(HOME) is None
     with pytest.raises(Fail, match="set DEEPSEEK_API_KEY in the environment of the workers"):
         key_of(Provider("p", "deepseek"))

@@ -43,7 +43,7 @@ def _from_file(provider: Provider, path: str) -> str:
     if _is_ours(path):
         raise Fail(f"the key of the provider {provider.name!r} would be {path}, which is sent to nobody; {mend}")
     try:
-        key = Path(path).expanduser().read_text(encoding="utf-8").strip()
+        key = _real(path).read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is no text"
         raise Fail(f"the key of the provider {provider.name!r} cannot be read from {path}: {why}; {mend}") from None
@@ -55,11 +55,13 @@ def _from_file(provider: Provider, path: str) -> str:
 def _is_ours(path: str) -> bool:
     """Tell whether a file holds a secret of the pool's own: a provider is a row, and says where its key is sent."""
     named = [value for name, value in os.environ.items() if _FILES.fullmatch(name)]
-    file = Path(path).expanduser().resolve()
-    home = os.environ.get("WORKERPOOL_HOME")
-    if home and file.is_relative_to(Path(home).expanduser().resolve()):
-        return True
-    return file in {Path(each).expanduser().resolve() for each in (*named, "~/.pgpass")}
+    file, home = _real(path), os.environ.get("WORKERPOOL_HOME")
+    return bool(home and file.is_relative_to(_real(home))) or file in map(_real, (*named, "~/.pgpass"))
+
+
+def _real(path: str) -> Path:
+    # (Path.expanduser raises where a user has no home, as in a container; this leaves the name as it is)
+    return Path(os.path.expanduser(path)).resolve()
 
 
 def _sendable(key: str, provider: Provider, where: str) -> str:

@@ -35,9 +35,10 @@ CREATE TRIGGER zz_lease AFTER UPDATE ON workerpool.revisions FOR EACH ROW
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One call of a handler: from its begin to its end, or to the kill of its process; seconds of CLOCK_MONOTONIC.
+    """One call of a handler: from its begin to its end, to the kill of its process, or to the last time it was seen
+    alive; seconds of CLOCK_MONOTONIC.
 
-    ``until`` is None where neither is known.
+    ``until`` is None where none of these is known.
     """
 
     revision: int
@@ -93,15 +94,19 @@ def runs(daemons: Iterable[Daemon], killed: dict[int, float]) -> list[Run]:
     found = []
     for daemon in daemons:
         begun: dict[tuple[str, ...], tuple[float, str]] = {}
+        seen: dict[tuple[str, ...], float] = {}
         lines = daemon.journal.read_text().splitlines() if daemon.journal.exists() else []
         for word, revision, attempt, pid, at, item in (line.split(" ", 5) for line in lines):
             if word == "begin":
                 begun[revision, attempt, pid] = float(at), item
+            elif word == "alive":
+                seen[revision, attempt, pid] = float(at)
             else:
                 since, _ = begun.pop((revision, attempt, pid))
                 found.append(Run(int(revision), item, int(attempt), int(pid), since, float(at)))
         for (revision, attempt, pid), (since, item) in begun.items():
-            found.append(Run(int(revision), item, int(attempt), int(pid), since, killed.get(int(pid))))
+            until = killed.get(int(pid), seen.get((revision, attempt, pid)))
+            found.append(Run(int(revision), item, int(attempt), int(pid), since, until))
     return sorted(found, key=lambda run: run.since)
 
 

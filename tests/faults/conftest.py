@@ -1,4 +1,4 @@
-"""What the fault tests share: daemons, and how many rounds a race gets."""
+"""What the fault tests share: daemons, a server, a seed, and how many rounds a race gets."""
 
 from __future__ import annotations
 
@@ -28,10 +28,11 @@ def own() -> Iterator[OwnServer]:
 
 
 @pytest.fixture
-def seed() -> int:
+def seed(request: pytest.FixtureRequest) -> int:
     """The seed of a run, printed so that a failure can be repeated: WORKERPOOL_TEST_SEED sets it."""
     found = int(os.environ.get("WORKERPOOL_TEST_SEED", random.randrange(2**31)))
     print(f"WORKERPOOL_TEST_SEED={found}")
+    request.node.user_properties.append(("seed", found))
     random.seed(found)
     return found
 

@@ -76,6 +76,8 @@ class Daemon:
             **settings,
         }
         self.process: subprocess.Popen[bytes] | None = None
+        self._events: list[dict[str, Any]] = []
+        self._read = (0, 0)  # of which file, and how far
         self._connection: psycopg.Connection[dict[str, Any]] | None = None
 
     # -- the process ---------------------------------------------------------------------------------------------
@@ -187,16 +189,29 @@ class Daemon:
 
     def events(self, name: str = "", **fields: object) -> list[dict[str, Any]]:
         """The log's events of this name (all of them without one) that have these fields."""
-        found = []
-        for line in self.text().splitlines():
-            try:
+        self._read_on()
+        return [
+            event
+            for event in self._events
+            if name in ("", event.get("event")) and all(event.get(key) == value for key, value in fields.items())
+        ]
+
+    def _read_on(self) -> None:
+        # Only what is new: what is waited for is looked for fifty times a second, in a log that grows.
+        if not self.log.exists():
+            return
+        with self.log.open("rb") as log:
+            file, (known, length) = os.fstat(log.fileno()), self._read
+            if file.st_ino != known or file.st_size < length:  # renamed, truncated, another one
+                self._events, length = [], 0
+            log.seek(length)
+            lines, end, _ = log.read().rpartition(b"\n")
+            self._read = (file.st_ino, length + len(lines) + len(end))
+        for line in lines.decode(errors="replace").splitlines():
+            with contextlib.suppress(ValueError):
                 event = json.loads(line)
-            except ValueError:
-                continue
-            same = isinstance(event, dict) and all(event.get(key) == value for key, value in fields.items())
-            if same and name in ("", event.get("event")):
-                found.append(event)
-        return found
+                if isinstance(event, dict):
+                    self._events.append(event)
 
     def event(self, name: str, limit: float = PATIENCE, **fields: object) -> dict[str, Any]:
         """Wait for such an event and return the first."""

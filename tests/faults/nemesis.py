@@ -41,7 +41,6 @@ class Nemesis:
 
     server: OwnServer
     hosts: Sequence[Daemon]
-| None
     chance: random.Random
     notes: Notes
     lease: float

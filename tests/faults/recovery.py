@@ -200,14 +200,11 @@ def windows(host: Daemon, number: int, deeds: Sequence[Deed], lease: float) -> l
     found: list[tuple[float, float]] = []
     since: float | None = None
     connected: float | None = None
-    away = 0
+    away = 0  # a host may be stopped before what was cut of it has come back
     for moment, what in sorted(moments):
         away += (what == "away") - (what == "back")
         if what == "back":
-            if since is None and connected is not None and not away:| None = None
-    for moment, what in sorted(moments):
-        if what == "back":
-            if since is None and connected is not None:
+            if since is None and connected is not None and not away:
                 since = max(moment, connected + lease)
             continue
         if since is not None and moment > since:
@@ -233,14 +230,23 @@ def without(windows: Iterable[tuple[float, float]], holes: Iterable[tuple[float,
 
 #: After these a host, or the server, is up again when they are over: from then on it is waited for a begin.
 BEGINS = frozenset(
-    "kill_manager kill_host freeze_host restart_host cut_both cut_requests cut_answers "
-    "kill_backend restart_server freeze_server pause".split()
+    [
+        "kill_manager",
+        "kill_host",
+        "freeze_host",
+        "restart_host",
+        "cut_both",
+        "cut_requests",
+        "cut_answers",
+        "kill_backend",
+        "restart_server",
+        "freeze_server",
+        "pause",
+    ]
 )
 
 
-def begun(
-    changes: Iterable[Change], deeds: Sequence[Deed], names: Sequence[frozenset[str]]
-) -> dict[str, list[float]]:
+def begun(changes: Iterable[Change], deeds: Sequence[Deed], names: Sequence[frozenset[str]]) -> dict[str, list[float]]:
     """Return, by kind of deed, the seconds from its end until a revision begins: on its host, or anywhere.
 
     *names* are those of the managers of each host. Where more trouble came before that, nothing is measured.

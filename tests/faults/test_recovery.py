@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -114,7 +114,7 @@ def test_when_a_keeper_could_free_what_others_held(tmp_path: Path) -> None:
 
 def line(at: float, event: str) -> str:
     """A line of a keeper's log."""
-    moment = datetime.fromtimestamp(at, timezone.utc).isoformat()
+    moment = datetime.fromtimestamp(at, UTC).isoformat()
     return json.dumps({"event": event, "role": "keeper", "timestamp": moment}) + "\n"
 
 

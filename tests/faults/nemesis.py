@@ -23,7 +23,8 @@ from tests.faults import recovery
 from tests.faults.chronicle import Notes
 from tests.faults.hosts import Host, Lost
 from tests.faults.producer import ITEMS, LOST
-from tests.faults.recovery import Deed, Hit
+from tests.faults.recovery import JUMP, Deed, Hit
+from tests.faults.test_clocks import Clock
 from tests.process.daemon import ORPHANS_GONE, Daemon, gone, until
 from tests.process.own_server import OwnServer
 from tests.store.history import Told
@@ -46,6 +47,8 @@ class Nemesis:
     lease: float
     #: A file with a line for each deed, for whoever looks for a cause.
     journal: Path
+    #: The clock of each host, where such can be made.
+    clocks: Sequence[Clock] = ()
     deeds: list[Deed] = field(default_factory=list)
     hits: list[Hit] = field(default_factory=list)
     #: When the database was not to be relied on: from a fault of it until it answered.
@@ -76,6 +79,8 @@ class Nemesis:
         }
         if all(isinstance(host, Host) for host in self.hosts):
             kinds |= {self.cut_both: 2, self.cut_requests: 1, self.cut_answers: 1}
+        if self.clocks:
+            kinds |= {self.jump_clock: 2}
         strike = self.chance.choices(list(kinds), list(kinds.values()))[0]
         self._struck, began = None, time.time()
         with contextlib.suppress(*LOST):  # an operator who meets an outage gives up
@@ -138,6 +143,12 @@ class Nemesis:
         assert host.stop(limit=STOP + 5.0) in (0, 5), host.tail()
         self.stops.append(time.monotonic() - began)
         self._again(host)
+
+    def jump_clock(self) -> None:
+        """A host's time of day jumps by hours, ahead or back."""
+        self._host()
+        assert self._struck is not None
+        self.clocks[self._struck].jump(self.chance.choice([-JUMP, 0.0, JUMP]))
 
     # -- the network ---------------------------------------------------------------------------------------------
 

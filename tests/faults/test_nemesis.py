@@ -22,6 +22,7 @@ from tests.faults.hosts import Host, laid, missing
 from tests.faults.nemesis import STOP, Nemesis
 from tests.faults.producer import Producer, drain
 from tests.faults.recovery import Promise, Recovery
+from tests.faults.test_clocks import COMPILER, Clock
 from tests.process.daemon import Daemon, until
 from tests.process.own_server import OwnServer
 from tests.recoveries import Recoveries, part
@@ -57,6 +58,8 @@ def ground(request: pytest.FixtureRequest, tmp_path: Path, recoveries: Recoverie
             for name, more in (("a", {}), ("b", {"options": ""})):
                 hosts.append(Host(network, name, "workerpool", tmp_path, **PATIENT, **more))
                 hosts[-1].journal = hosts[-1].folder / "journal"
+            if not COMPILER:
+                recoveries.say("no clock jumps: there is no C compiler")
         for each in hosts:
             stack.callback(clear, each)
         yield server, hosts
@@ -72,18 +75,25 @@ def clear(host: Daemon) -> None:
     host.clear()
 
 
+def set_by(clock: Clock, host: Host) -> Clock:
+    """Put a host on a clock of its own, and return that."""
+    host.extra |= clock.environment
+    return clock
+
+
 @pytest.mark.parametrize("seconds", [40, pytest.param(SECONDS, marks=pytest.mark.long)])
 def test_trouble_at_random(ground: Ground, tmp_path: Path, seed: int, recoveries: Recoveries, seconds: int) -> None:
-    """I1 to I8, I11, I12, I16, I17, I19 under fourteen kinds of trouble, and three more where a network can be cut: no
-    violation, every revision ends, and what the dead held is free again within a lease, a sweep and two heartbeats;
-    where nobody was there to free it, so soon after somebody is.
+    """I1 to I8, I11, I12, I16, I17, I19 under fourteen kinds of trouble, and four more where networks can be cut and
+    clocks set: no violation, every revision ends, and what the dead held is free again within a lease, a sweep and two
+    heartbeats; where nobody was there to free it, so soon after somebody is.
     """
     if seconds > 300:
         faulthandler.cancel_dump_traceback_later()  # it ends any test after ten minutes
     server, hosts = ground
     chronicle.record(server.url)
     notes = Notes()
-    nemesis = Nemesis(server, hosts, random.Random(seed), notes, PROMISE.lease, tmp_path / "deeds")
+    clocks = [set_by(Clock(each.folder / "clock", 0), each) for each in hosts if COMPILER and isinstance(each, Host)]
+    nemesis = Nemesis(server, hosts, random.Random(seed), notes, PROMISE.lease, tmp_path / "deeds", clocks)
     for each in hosts:
         each.start()
     producer = Producer(server.url, seed, notes, pause=0.4)

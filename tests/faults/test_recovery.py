@@ -6,18 +6,22 @@ import json
 import os
 import subprocess
 import sys
+import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from tests.faults import recovery
-from tests.faults.recovery import Claim, Deed, Hit, Promise
+from tests.faults.recovery import JUMP, Claim, Deed, Hit, Promise
 from tests.process.daemon import Daemon
 from tests.recoveries import FILE, part
 from tests.store.history import Change
 
 PROMISE = Promise(lease=2.0, heartbeat=0.3)
+#: What logs tell is of this run: the moments in them are counted from here.
+START = int(time.time())
 DEAD, LIVING = "a/1-x/W1.1", "b/2-y/W1.1"
 
 
@@ -99,17 +103,21 @@ def test_holes() -> None:
 def test_when_a_keeper_could_free_what_others_held(tmp_path: Path) -> None:
     """From a lease after it connected until it lost its connection, was hit, or stood still."""
     host = Daemon(None, tmp_path)
+    offs = (0, JUMP, -JUMP, 0)  # its clock is set meanwhile
     told = [(10, "keeper.connected"), (20, "database.lost"), (21, "keeper.connected"), (60, "keeper.connected")]
-    host.log.write_text("".join(line(at, event) for at, event in told))
+    host.log.write_text("".join(line(START + at + off, event) for (at, event), off in zip(told, offs, strict=True)))
     deeds = [
         Deed("kill_worker", 0, 12, 13),
+        Deed("jump_clock", 0, 13, 13),
         Deed("kill_keeper", 1, 12, 13),
         Deed("freeze_host", 0, 30, 34),  # it kept its connection
         Deed("cut_both", 0, 40, 43),  # and now, though the first packets are late
         Deed("kill_keeper", 0, 50, 50.1),
         Deed("freeze_host", 0, 52, 55),  # nothing is there that could go on
     ]
-    assert recovery.windows(host, 0, deeds, 2.0) == [(12, 20), (23, 30), (34, 40), (46, 50), (62, float("inf"))]
+    deeds = [replace(deed, since=START + deed.since, until=START + deed.until) for deed in deeds]
+    found = [(since - START, until - START) for since, until in recovery.windows(host, 0, deeds, 2.0)]
+    assert found == [(12, 20), (23, 30), (34, 40), (46, 50), (62, float("inf"))]
 
 
 def line(at: float, event: str) -> str:

@@ -1,13 +1,15 @@
-"""Somebody who enqueues all the while, and the wait until all of it has ended."""
+"""Somebody who enqueues all the while, the wait until everybody works again, and until all of it has ended."""
 
 from __future__ import annotations
 
 import random
 import threading
+import time
 from collections.abc import Sequence
 
 import psycopg
 
+from tests.faults import recovery
 from tests.faults.chronicle import Notes, enqueue
 from tests.process.daemon import Daemon, until
 
@@ -57,6 +59,36 @@ class Producer(threading.Thread):
         if self.is_alive():
             self.join(30)
         assert not self.is_alive()
+
+
+def back(url: str, hosts: Sequence[Daemon]) -> None:
+    """Wait until each worker of each host begins revisions again, which nobody helped it to: none is still connecting.
+
+    Somebody has to enqueue meanwhile. A worker that is stopped while it connects cannot say farewell, and its pool
+    ends with 5.
+    """
+    since = time.time()
+    for host in hosts:
+        until(lambda host=host: _begins(url, host, since), what=f"all of its workers begin again\n{host.tail()}")  # type: ignore[misc]
+        until(lambda host=host: _keeps(host), what=f"its keeper is connected\n{host.tail()}")  # type: ignore[misc]
+
+
+def _begins(url: str, host: Daemon, since: float) -> bool:
+    begun = """
+    SELECT count(DISTINCT regexp_replace(worker_id, '[.][0-9]+$', '')) FROM workerpool.revision_history
+    WHERE new_status = 'processing' AND old_status = 'pending' AND at > to_timestamp(%s) AND starts_with(worker_id, %s)
+    """
+    try:
+        with psycopg.connect(url, autocommit=True) as connection:
+            found = connection.execute(begun, [since, recovery.manager(host)]).fetchone()
+    except psycopg.OperationalError:
+        return False
+    return found == (host.settings["workers"],)
+
+
+def _keeps(host: Daemon) -> bool:
+    told = {"keeper.connected", "database.lost"}
+    return [each["event"] for each in host.events(role="keeper") if each["event"] in told][-1:] == ["keeper.connected"]
 
 
 def drain(url: str, hosts: Sequence[Daemon]) -> None:

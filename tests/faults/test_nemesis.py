@@ -20,10 +20,10 @@ from tests.faults import chronicle, recovery
 from tests.faults.chronicle import Notes, check
 from tests.faults.hosts import Host, laid, missing
 from tests.faults.nemesis import STOP, Nemesis
-from tests.faults.producer import Producer, drain
+from tests.faults.producer import Producer, back, drain
 from tests.faults.recovery import Promise, Recovery
 from tests.faults.test_clocks import COMPILER, Clock
-from tests.process.daemon import Daemon, until
+from tests.process.daemon import Daemon
 from tests.process.own_server import OwnServer
 from tests.recoveries import Recoveries, part
 from tests.store import history
@@ -125,22 +125,6 @@ def test_trouble_at_random(ground: Ground, tmp_path: Path, seed: int, recoveries
     told = "\n".join(f"{each.hit.fault}: {each.seconds:.2f} s, {each.late:.2f} s late, {each}" for each in worst)
     assert part(sorted(each.seconds for each in found if each.plain), 0.99) <= PROMISE.seconds, told
     assert part(sorted(each.late for each in found), 0.99) <= 0, told
-
-
-def back(url: str, hosts: list[Daemon]) -> None:
-    """Wait until every host begins revisions again, which nobody started by hand."""
-    begun = (
-        "SELECT 1 FROM workerpool.revision_history "
-        "WHERE new_status = 'processing' AND old_status = 'pending' AND at > %s AND worker_id LIKE %s LIMIT 1"
-    )
-    with psycopg.connect(url, autocommit=True) as connection:
-        ((since,),) = connection.execute("SELECT clock_timestamp()").fetchall()
-        for host in hosts:
-
-            def begins(host: Daemon = host) -> list[tuple[int]]:
-                return connection.execute(begun, [since, f"{recovery.manager(host)}%"]).fetchall()
-
-            until(begins, what=f"it performs again\n{host.tail()}")
 
 
 def measure(nemesis: Nemesis, changes: list[Change]) -> list[Recovery]:

@@ -20,7 +20,7 @@ import pytest
 from tests.faults import chronicle, recovery
 from tests.faults.chronicle import Notes, check, enqueue
 from tests.faults.conftest import rounds
-from tests.faults.producer import Producer, drain
+from tests.faults.producer import Producer, back, drain
 from tests.faults.recovery import Hit
 from tests.process.daemon import ORPHANS_GONE, Daemon, gone, until
 from tests.process.own_server import OwnServer
@@ -47,8 +47,9 @@ def load(database: str, seed: int) -> Iterator[tuple[Notes, Producer]]:
 
 
 def over(database: str, hosts: Sequence[Daemon], load: tuple[Notes, Producer]) -> list[Change]:
-    """Let everything end, read the books, and return what changed."""
+    """Let everybody come back and everything end, read the books, and return what changed."""
     notes, producer = load
+    back(database, hosts)
     producer.stop()
     drain(database, hosts)
     for each in hosts:
@@ -179,10 +180,10 @@ def test_backends_die(own: OwnServer, tmp_path: Path, seed: int, recoveries: Rec
         producer.start()
         for _ in range(many):
             time.sleep(random.uniform(0, 0.5))  # the moment is what is varied
-            until(lambda: sessions(own.admin), what="the pool's sessions")
-            for pid in sessions(own.admin)[-1:]:
-                kills.append(time.time())
-                signal_to(pid, signal.SIGKILL)
+            there = until(lambda: sessions(own.admin), what="the pool's sessions")
+            kills.append(time.time())
+            signal_to(there[-1], signal.SIGKILL)
+            until(lambda there=there: not {*there} & {*sessions(own.admin)}, what="all sessions ended")  # type: ignore[misc]
         changes = over(own.url, [daemon], (notes, producer))
         recoveries.note("backend killed: begins again", recovery.after_loss(daemon, changes, kills), many)
         assert not daemon.events("child.exited", status=1)

@@ -28,11 +28,10 @@ def own() -> Iterator[OwnServer]:
 
 
 @pytest.fixture
-def seed(request: pytest.FixtureRequest) -> int:
+def seed() -> int:
     """The seed of a run, printed so that a failure can be repeated: WORKERPOOL_TEST_SEED sets it."""
     found = int(os.environ.get("WORKERPOOL_TEST_SEED", random.randrange(2**31)))
     print(f"WORKERPOOL_TEST_SEED={found}")
-    request.node.user_properties.append(("seed", found))
     random.seed(found)
     return found
 

@@ -98,7 +98,7 @@ def test_a_worker_dies_at_a_place_of_the_attempt(
     assert daemon.stop() in (0, 5)  # one that dies while it leaves could not give back what it held
     assert check(database, [daemon], notes) == []
     hits = recovery.deaths(daemon, point)
-    recoveries.note(f"killed {point}", recovery.seconds(changes, hits), len(hits))
+    recoveries.note(f"F01 killed {point}", recovery.seconds(changes, hits))
     charged = {"before_handler", "after_handler", "before_commit"}
     assert crashes is not None
     assert bool(crashes[0]) == (point in charged), f"{crashes[0]} crashes were charged to revisions"
@@ -129,7 +129,7 @@ def test_a_ghost_between_its_check_and_its_write(
     assert daemon.stop() == 0
     assert check(database, [], Notes(), drained=True) == []
     with psycopg.connect(database) as connection:
-        recoveries.note("claim taken: begins again", recovery.again(history.changes(connection)), many)
+        recoveries.note("F06 claim taken: begins again", recovery.again(history.changes(connection)))
 
 
 def test_a_child_that_cannot_be_started(failing: Callable[..., Daemon], database: str, seed: int) -> None:
@@ -163,7 +163,7 @@ def test_a_keeper_dies_while_it_settles_for_the_dead(
     assert daemon.stop() in (0, 5)  # one that dies while it leaves could not give back what it held
     assert check(database, [daemon], notes) == []
     hits = recovery.deaths(daemon, place)
-    recoveries.note(f"killed, its keeper too {place}", recovery.seconds(changes, hits), len(hits))
+    recoveries.note(f"F01 killed, its keeper too {place}", recovery.seconds(changes, hits))
 
 
 def _is_at(daemon: Daemon, revision: int, attempt: int) -> bool:

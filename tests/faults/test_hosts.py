@@ -118,7 +118,7 @@ def check_all(hosts: tuple[Host, ...], *, ghosts: bool = False) -> None:
 
 def keep(recoveries: Recoveries, what: str, took: list[float]) -> None:
     """Note what was measured, and hold it to the promise."""
-    recoveries.note(what, took, len(took), RECOVERY)
+    recoveries.note(what, took, RECOVERY)
     assert max(took) <= RECOVERY, f"{what}: {sorted(took)}"
 
 
@@ -143,7 +143,7 @@ def cut_off(place: Place, recoveries: Recoveries, rounds: int, kinds: tuple[Lost
     drained(*hosts)
     check_all(hosts)
     for lost, some in took.items():
-        keep(recoveries, f"cut off, {lost} lost", some)
+        keep(recoveries, f"F25 cut off, {lost} lost", some)
 
 
 def test_a_host_that_is_cut_off_has_stopped_before_another_begins(place: Place, recoveries: Recoveries) -> None:
@@ -219,7 +219,7 @@ def freeze(place: Place, recoveries: Recoveries, rounds: int) -> None:
             assert all(attempt > 1 and attempt <= newest for attempt in of_victim), (revision, told)
     drained(*hosts)
     check_all(hosts, ghosts=True)
-    keep(recoveries, "frozen", took)
+    keep(recoveries, "F05 frozen", took)
 
 
 def test_a_frozen_host_writes_nothing_when_it_is_thawed(place: Place, recoveries: Recoveries) -> None:
@@ -252,7 +252,7 @@ def test_a_host_that_is_gone_at_once_leaves_its_work_to_others(place: Place, rec
         back(victim)
     drained(*hosts)
     check_all(hosts)
-    keep(recoveries, "killed at once", took)
+    keep(recoveries, "F04 killed at once", took)
 
 
 def test_a_thawed_attempt_is_ended_and_not_renewed(place: Place) -> None:

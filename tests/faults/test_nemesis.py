@@ -45,13 +45,13 @@ def ground(request: pytest.FixtureRequest, tmp_path: Path, recoveries: Recoverie
     with ExitStack() as stack:
         hosts: list[Daemon] = []
         if why := missing():
-            recoveries.say(f"two managers on one host, and no network is cut: {why}")
+            recoveries.say(f"nemesis: two managers on one host, and no network is cut: {why}")
             server = request.getfixturevalue("own")
             for name in ("a", "b"):
                 (tmp_path / name).mkdir()
                 hosts.append(Daemon(server.url, tmp_path / name, **PATIENT))
         else:
-            recoveries.say("two managers in two network namespaces")
+            recoveries.say("nemesis: two managers in two network namespaces")
             network = stack.enter_context(laid())
             server = network.server
             # One notices a dead connection soon; the other one has the program's own settings, and hangs for long.
@@ -59,7 +59,7 @@ def ground(request: pytest.FixtureRequest, tmp_path: Path, recoveries: Recoverie
                 hosts.append(Host(network, name, "workerpool", tmp_path, **PATIENT, **more))
                 hosts[-1].journal = hosts[-1].folder / "journal"
             if not COMPILER:
-                recoveries.say("no clock jumps: there is no C compiler")
+                recoveries.say("nemesis: no clock jumps: there is no C compiler")
         for each in hosts:
             stack.callback(clear, each)
         yield server, hosts
@@ -112,11 +112,17 @@ def test_trouble_at_random(ground: Ground, tmp_path: Path, seed: int, recoveries
         changes = history.changes(connection)
     notes.told = [replace(each, seen=ends[each.revision]) for each in notes.told]
     violations = check(server.url, hosts, notes)
-    recoveries.say(f"{seconds} s, {len(ends)} revisions: {dict(Counter(ends.values()))}, {len(violations)} violations")
-    recoveries.say(f"{len(nemesis.deeds)} deeds: {dict(Counter(deed.kind for deed in nemesis.deeds).most_common())}")
-    recoveries.say(f"the producer lost {producer.lost} connections; {len(notes.told)} were cancelled")
+    recoveries.say(
+        f"nemesis: {seconds} s, {len(ends)} revisions: {dict(Counter(ends.values()))}, {len(violations)} violations"
+    )
+    recoveries.say(
+        f"nemesis: {len(nemesis.deeds)} deeds: {dict(Counter(deed.kind for deed in nemesis.deeds).most_common())}"
+    )
+    recoveries.say(f"nemesis: the producer lost {producer.lost} connections; {len(notes.told)} were cancelled")
     stops = sorted(nemesis.stops)
-    recoveries.say(f"{len(stops)} stops: p50 {part(stops, 0.5):.2f} s, longest {part(stops, 1):.2f} s of {STOP} s")
+    recoveries.say(
+        f"nemesis: {len(stops)} stops: p50 {part(stops, 0.5):.2f} s, longest {part(stops, 1):.2f} s of {STOP} s"
+    )
     found = measure(nemesis, changes)
     tell(recoveries, nemesis, changes, found)
     assert violations == []
@@ -140,19 +146,20 @@ def measure(nemesis: Nemesis, changes: list[Change]) -> list[Recovery]:
 
 def tell(recoveries: Recoveries, nemesis: Nemesis, changes: list[Change], found: list[Recovery]) -> None:
     """Note the recoveries by the kind of deed: of claims, and of hosts and the server until something begins again."""
-    many = Counter(deed.kind for deed in nemesis.deeds)
     for kind in sorted({each.hit.fault for each in found}):
         its = [each.seconds for each in found if each.hit.fault == kind and each.plain]
-        recoveries.note(f"{kind}: free again", its, many[kind], PROMISE.seconds)
+        recoveries.note(f"nemesis {kind}: free again", its, PROMISE.seconds)
     plain = [each.seconds for each in found if each.plain]
-    recoveries.note("all: free again", plain, len(nemesis.hits), PROMISE.seconds)
+    recoveries.note("nemesis all: free again", plain, PROMISE.seconds)
     late = [each for each in found if not each.plain]
-    recoveries.note("all, where nobody was there to free it", [each.seconds for each in late], len(nemesis.hits))
+    recoveries.note("nemesis all, where nobody was there to free it", [each.seconds for each in late])
     longest = max(plain, default=0.0)
-    recoveries.say(f"free again after {longest:.2f} s at the latest, of {PROMISE.seconds:.1f} s")
+    recoveries.say(f"nemesis: free again after {longest:.2f} s at the latest, of {PROMISE.seconds:.1f} s")
     if late:
         left = -max(each.late for each in late)
-        recoveries.say(f"{len(late)} more, when nobody was there to free them: with {left:.2f} s left at the latest")
+        recoveries.say(
+            f"nemesis: {len(late)} more, when nobody was there to free them: with {left:.2f} s left at the latest"
+        )
     begun = recovery.begun(changes, nemesis.deeds, [recovery.managers(host) for host in nemesis.hosts])
     for kind, took in sorted(begun.items()):
-        recoveries.note(f"{kind}: begins again", took, many[kind])
+        recoveries.note(f"nemesis {kind}: begins again", took)

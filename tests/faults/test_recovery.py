@@ -1,9 +1,8 @@
-"""What measures recoveries is checked: on fabricated histories, and by a run of pytest that ends with a table."""
+"""What measures recoveries is checked: on fabricated histories, and by a run of pytest that ends with its lines."""
 
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import time
@@ -16,7 +15,7 @@ import pytest
 from tests.faults import recovery
 from tests.faults.recovery import JUMP, Claim, Deed, Hit, Promise
 from tests.process.daemon import Daemon
-from tests.recoveries import FILE, part
+from tests.recoveries import part
 from tests.store.history import Change
 
 PROMISE = Promise(lease=2.0, heartbeat=0.3)
@@ -142,32 +141,26 @@ def test_parts() -> None:
 
 MEASURED = """
 def test_one(recoveries):
-    recoveries.note("killed", [0.5, 0.25, 1.0], 4, 3.1)
+    recoveries.note("F99 killed", [0.5, 0.25, 1.0], 3.1)
     recoveries.say("a word")
 
-def test_two(recoveries, request):
-    request.node.user_properties.append(("seed", 7))
-    recoveries.note("nothing", [], 2)
+def test_two(recoveries):
+    recoveries.note("nothing", [])
     assert False
 """
 
 
 @pytest.mark.parametrize("processes", ["0", "2"])
-def test_a_run_ends_with_a_table(tmp_path: Path, processes: str) -> None:
-    """Each test and fault has a line, before pytest's own summary and in the file that is named, also where several
-    processes measured and where tests failed.
-    """
+def test_a_run_ends_with_what_was_measured(tmp_path: Path, processes: str) -> None:
+    """Each note has a line before pytest's own summary, whoever of several processes measured, whether tests failed."""
     (tmp_path / "test_it.py").write_text(MEASURED)
     words = [sys.executable, "-m", "pytest", "-q", "-p", "tests.recoveries", "-n", processes]
-    environment = os.environ | {FILE: str(tmp_path / "table")}
     words += ["--rootdir", str(tmp_path), str(tmp_path)]
-    done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=60)
-    table = [
-        "| test_it.py::test_one |  | killed | 4 | 3 | 0.50 | 1.00 | 3.1 |",
-        "| test_it.py::test_two | 7 | nothing | 2 | 0 | - | - | - |",
-    ]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60)
     lines = done.stdout.splitlines()
-    assert [each for each in lines if each.startswith("| test_it")] == table
-    assert (tmp_path / "table").read_text().splitlines()[2:] == table
-    assert "test_it.py::test_one: a word" in lines
+    assert [each for each in lines if each.endswith(")") and "test_it.py::" in each] == [
+        "recovery F99 killed n=3 p50=0.50 p99=1.00 promised=3.1 (test_it.py::test_one)",
+        "a word (test_it.py::test_one)",
+        "recovery nothing n=0 p50=0.00 p99=0.00 (test_it.py::test_two)",
+    ]
     assert "1 failed, 1 passed" in lines[-1]

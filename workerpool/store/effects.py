@@ -35,7 +35,9 @@ BEGIN = (
 )
 #: From the settlement on the transaction holds locks of the queue, and its commit is the next statement: whoever is
 #: silent there, stopped or cut off, must not keep others from the rescue.
-LAST = "SET LOCAL lock_timeout = '3s'; SET LOCAL idle_in_transaction_session_timeout = '2s'"
+LAST = "SELECT set_config('lock_timeout', '3s', true), set_config('idle_in_transaction_session_timeout', %s, true)"
+#: The longest such silence, in seconds, as for every other session of ours; a shorter lease is a shorter one.
+SILENCE = 10.0
 
 
 def _lively(url: str) -> tuple[str, ...]:
@@ -95,9 +97,10 @@ class EffectsConnection(psycopg.Connection[TupleRow]):
 class Effects:
     """The transactions of one worker's attempts, one after the other."""
 
-    def __init__(self, url: str, schema: str, name: str) -> None:
-        """*name*: the worker's, which pg_stat_activity shows."""
+    def __init__(self, url: str, schema: str, name: str, lease: float = SILENCE) -> None:
+        """*name*: the worker's, which pg_stat_activity shows; *lease*: its leases, in seconds."""
         self._url, self._schema, self._name = url, schema, name
+        self._silence = f"{int(1000 * min(SILENCE, lease))}ms"
         self._connection: EffectsConnection | None = None
         self._claim: Claim | None = None
         self.is_open = False
@@ -198,7 +201,7 @@ class Effects:
 
     def _settle(self, connection: EffectsConnection, outcome: Outcome) -> bool:
         arrays = outcome_arrays([outcome])
-        connection.execute(LAST)
+        connection.execute(LAST, (self._silence,))
         for attempt in range(1, TRIES + 1):
             try:
                 with connection.transaction():

@@ -25,7 +25,7 @@ from tests.faults.hosts import Host, Lost
 from tests.faults.producer import ITEMS, LOST
 from tests.faults.recovery import JUMP, Deed, Hit
 from tests.faults.test_clocks import Clock
-from tests.process.daemon import ORPHANS_GONE, Daemon, gone, until
+from tests.process.daemon import Daemon, until
 from tests.process.own_server import OwnServer
 from tests.store.history import Told
 from workerpool.store import changing, pausing
@@ -112,11 +112,8 @@ class Nemesis:
     def kill_manager(self) -> None:
         """SIGKILL to a manager: nothing of it may be left (I12); it is started again, at once or a while later."""
         host = self._host()
-        left, workers = host.others(), recovery.workers(host)
-        self._kill_workers("kill_manager", workers)
-        host.send(signal.SIGKILL)
-        host.code()
-        until(lambda: all(gone(pid) for pid in left), ORPHANS_GONE + 1.0, "nothing left of a killed manager")
+        self._kill_workers("kill_manager", recovery.workers(host))
+        host.kill()
         self._again(host)
 
     def kill_host(self) -> None:

@@ -22,7 +22,7 @@ from tests.faults.chronicle import Notes, check, enqueue
 from tests.faults.conftest import rounds
 from tests.faults.producer import Producer, back, drain
 from tests.faults.recovery import Hit
-from tests.process.daemon import ORPHANS_GONE, Daemon, gone, until
+from tests.process.daemon import Daemon, gone, until
 from tests.process.own_server import OwnServer
 from tests.recoveries import Recoveries
 from tests.store import history
@@ -91,11 +91,8 @@ def test_managers_die(
 
     def kill(host: Daemon, chance: random.Random) -> Hit:
         time.sleep(chance.uniform(0, 0.4))  # the moment is what is varied
-        left = host.others()
         hit = Hit("manager killed", frozenset({recovery.manager(host)}), time.time())
-        host.send(signal.SIGKILL)
-        host.code()
-        until(lambda: all(gone(pid) for pid in left), ORPHANS_GONE, "nothing left of a killed manager")
+        host.kill()
         begun = len(host.entries("begin"))
         host.spawn()
         at_work(host, begun)

@@ -112,8 +112,11 @@ class Nemesis:
     def kill_manager(self) -> None:
         """SIGKILL to a manager: nothing of it may be left (I12); it is started again, at once or a while later."""
         host = self._host()
-        self._kill_workers("kill_manager", recovery.workers(host))
-        host.kill()
+        workers = recovery.workers(host)
+        sent = host.kill()
+        self._hit("kill_manager", workers, sent)
+        for pid in workers:
+            self.notes.killed[pid].append(sent)
         self._again(host)
 
     def kill_host(self) -> None:
@@ -166,9 +169,10 @@ class Nemesis:
         assert isinstance(host, Host)
         # A short one costs nobody a lease, though the first packet behind it may be late by as much again.
         for_long = self.chance.random() < 0.7
-        if for_long:
-            self._hit(f"cut_{lost}", recovery.workers(host))
+        workers = recovery.workers(host)
         host.network.cut(host.name, lost)
+        if for_long:
+            self._hit(f"cut_{lost}", workers)
         share = self.chance.uniform(1.1, 2.0) if for_long else self.chance.uniform(0.05, 0.3)
         time.sleep(self.lease * share)  # the length is what is varied
         host.network.heal(host.name)
@@ -256,18 +260,20 @@ class Nemesis:
         time.sleep(self.chance.choice([0.0, self.chance.uniform(0, 3.0)]))  # the length is what is varied
         host.spawn()
 
-    def _hit(self, kind: str, workers: dict[int, str]) -> None:
-        self.hits.append(Hit(kind, frozenset(workers.values()), time.time()))
+    def _hit(self, kind: str, workers: dict[int, str], at: float | None = None) -> None:
+        since = 0.0 if at is None else time.monotonic() - at
+        self.hits.append(Hit(kind, frozenset(workers.values()), time.time() - since))
 
     def _kill_workers(self, kind: str, workers: dict[int, str]) -> None:
         self._hit(kind, workers)
-        self.notes.killed |= {pid: time.monotonic() for pid in workers}
+        for pid in workers:
+            self.notes.killed[pid].append(time.monotonic())
 
     def _freeze(self, pids: Sequence[int]) -> None:
-        self.notes.stopped |= set(pids)
         for pid in pids:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGSTOP)
+                self.notes.stopped[pid].append(time.monotonic())
         time.sleep(self.lease * self.chance.uniform(1.1, 2.0))  # the length is what is varied
         for pid in pids:
             with contextlib.suppress(ProcessLookupError):

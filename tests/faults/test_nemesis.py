@@ -125,6 +125,7 @@ def test_trouble_at_random(ground: Ground, tmp_path: Path, seed: int, recoveries
     )
     found = measure(nemesis, changes)
     tell(recoveries, nemesis, changes, found)
+    (tmp_path / "recoveries").write_text("".join(f"{each.seconds:.2f} s: {each}\n" for each in found))
     assert violations == []
     assert part(stops, 1) <= STOP
     worst = sorted(found, key=lambda each: each.late)[-10:]

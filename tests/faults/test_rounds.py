@@ -91,8 +91,8 @@ def test_managers_die(
 
     def kill(host: Daemon, chance: random.Random) -> Hit:
         time.sleep(chance.uniform(0, 0.4))  # the moment is what is varied
-        hit = Hit("manager killed", frozenset({recovery.manager(host)}), time.time())
-        host.kill()
+        its = frozenset({recovery.manager(host)})
+        hit = Hit("manager killed", its, time.time() - time.monotonic() + host.kill())
         begun = len(host.entries("begin"))
         host.spawn()
         at_work(host, begun)
@@ -143,9 +143,9 @@ def test_workers_stand_still_and_come_back_as_ghosts(
         until(lambda: held(host), what=f"something is held\n{host.tail()}")
         pids = [host.pid, *host.others()]
         hit = Hit("host stopped", frozenset({recovery.manager(host)}), time.time())
-        notes.stopped.update(pids)
         for pid in pids:
             signal_to(pid, signal.SIGSTOP)
+            notes.stopped[pid].append(time.monotonic())
         until(lambda: time.time() > hit.at + 1.0 and not held(host), what=f"taken over\n{third.tail()}")
         time.sleep(chance.uniform(0, 0.5))  # the length is what is varied
         for pid in pids:

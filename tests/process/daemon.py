@@ -165,8 +165,8 @@ class Daemon:
 
         return until(there, what=f"{name} ready")
 
-    def kill(self) -> None:
-        """SIGKILL to the manager, and nothing of it may be left (P8).
+    def kill(self) -> float:
+        """SIGKILL to the manager, and nothing of it may be left (P8); returns when it was sent, by CLOCK_MONOTONIC.
 
         A child whose interpreter still starts sees that its manager is gone when it has started: on a busy machine that
         takes longer. It has no title yet.
@@ -174,10 +174,12 @@ class Daemon:
         left = self.others()
         starting = [pid for pid in left if ": workerpool: " not in _command_line(pid)]
         self.send(signal.SIGKILL)
+        sent = time.monotonic()
         self.code()
         tied = [pid for pid in left if pid not in starting]
         until(lambda: all(gone(pid) for pid in tied), ORPHANS_GONE, f"nothing left of a killed manager: {tied}")
         until(lambda: all(gone(pid) for pid in starting), what=f"nothing left of those that were starting: {starting}")
+        return sent
 
     def clear(self) -> None:
         """End everything; fails if anything was left behind by a dead manager."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import faulthandler
 import os
 import random
 import signal
@@ -87,8 +86,6 @@ def test_trouble_at_random(ground: Ground, tmp_path: Path, seed: int, recoveries
     clocks set: no violation, every revision ends, and what the dead held is free again within a lease, a sweep and two
     heartbeats; where nobody was there to free it, so soon after somebody is.
     """
-    if seconds > 300:
-        faulthandler.cancel_dump_traceback_later()  # it ends any test after ten minutes
     server, hosts = ground
     chronicle.record(server.url)
     notes = Notes()

@@ -21,7 +21,7 @@ from tests.faults import chronicle, recovery
 from tests.faults.chronicle import Notes, check, enqueue
 from tests.faults.conftest import rounds
 from tests.faults.producer import Producer, back, drain
-from tests.faults.recovery import Hit
+from tests.faults.recovery import Hit, Promise
 from tests.process.daemon import Daemon, gone, until
 from tests.process.own_server import OwnServer
 from tests.recoveries import Recoveries
@@ -153,7 +153,8 @@ def test_workers_stand_still_and_come_back_as_ghosts(
         return hit
 
     hits = side_by_side(hosts, many, freeze)
-    recoveries.note("F05 host stopped", recovery.seconds(over(database, [third, *hosts], load), hits))
+    took = recovery.seconds(over(database, [third, *hosts], load), hits)
+    recoveries.note("F05 host stopped", took, Promise(lease=1.0, heartbeat=0.2).seconds)
 
 
 def held(host: Daemon) -> list[dict[str, object]]:

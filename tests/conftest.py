@@ -22,7 +22,10 @@ import pytest
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
+from tests.recoveries import pytest_terminal_summary, recoveries
 from workerpool.store.embedded import Server, ready
+
+__all__ = ["pytest_terminal_summary", "recoveries"]
 
 START_LIMIT = timedelta(seconds=60)
 STOP_LIMIT = timedelta(seconds=30)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -33,11 +33,16 @@ CREATE TRIGGER zz_lease AFTER UPDATE ON workerpool.revisions FOR EACH ROW
 """
 
 
+#: Seconds after which a pid may be another process's: neither was silent nor stood still for so long.
+SILENT, STOOD_STILL = 10.0, 60.0
+
+
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One call of a handler: from its begin to its end, or to the kill of its process; seconds of CLOCK_MONOTONIC.
+    """One call of a handler: from its begin to its end, to the kill of its process, or to the last time it was seen
+    alive; seconds of CLOCK_MONOTONIC.
 
-    ``until`` is None where neither is known.
+    ``until`` is None where none of these is known.
     """
 
     revision: int
@@ -73,10 +78,10 @@ class Notes:
 
     enqueued: list[Enqueued] = field(default_factory=list)
     told: list[Told] = field(default_factory=list)
-    #: When a process was sent SIGKILL, by CLOCK_MONOTONIC.
-    killed: dict[int, float] = field(default_factory=dict)
-    #: Processes that were stopped for a while: what they do afterwards, they do as ghosts.
-    stopped: set[int] = field(default_factory=set)
+    #: When processes were sent SIGKILL, by CLOCK_MONOTONIC; the system gives their pids to others.
+    killed: dict[int, list[float]] = field(default_factory=lambda: defaultdict(list))
+    #: When processes were stopped for a while: what they do afterwards, they do as ghosts.
+    stopped: dict[int, list[float]] = field(default_factory=lambda: defaultdict(list))
     #: From a pause's acknowledgement until its resume was sent.
     pauses: list[tuple[float, float]] = field(default_factory=list)
 
@@ -88,20 +93,26 @@ def record(url: str) -> None:
         connection.execute(RECORD)
 
 
-def runs(daemons: Iterable[Daemon], killed: dict[int, float]) -> list[Run]:
+def runs(daemons: Iterable[Daemon], killed: Mapping[int, Sequence[float]]) -> list[Run]:
     """Return every call of the handler, from the daemons' journals."""
     found = []
     for daemon in daemons:
         begun: dict[tuple[str, ...], tuple[float, str]] = {}
+        seen: dict[tuple[str, ...], float] = {}
         lines = daemon.journal.read_text().splitlines() if daemon.journal.exists() else []
         for word, revision, attempt, pid, at, item in (line.split(" ", 5) for line in lines):
             if word == "begin":
                 begun[revision, attempt, pid] = float(at), item
+            elif word == "alive":
+                seen[revision, attempt, pid] = float(at)
             else:
                 since, _ = begun.pop((revision, attempt, pid))
                 found.append(Run(int(revision), item, int(attempt), int(pid), since, float(at)))
         for (revision, attempt, pid), (since, item) in begun.items():
-            found.append(Run(int(revision), item, int(attempt), int(pid), since, killed.get(int(pid))))
+            last = seen.get((revision, attempt, pid))
+            alive = last or since
+            until = min((each for each in killed.get(int(pid), ()) if alive <= each <= alive + SILENT), default=last)
+            found.append(Run(int(revision), item, int(attempt), int(pid), since, until))
     return sorted(found, key=lambda run: run.since)
 
 
@@ -167,11 +178,12 @@ def of_effects(changes: Sequence[Change], effects: Sequence[Effect]) -> Iterator
         yield f"revision {revision}: completed without its effect"
 
 
-def of_runs(calls: Sequence[Run], stopped: set[int]) -> Iterator[str]:
+def of_runs(calls: Sequence[Run], stopped: Mapping[int, Sequence[float]]) -> Iterator[str]:
     """I3, I5, I6: of an item at most one handler runs at a time, ghosts of processes that were stopped aside."""
     items: dict[str, list[Run]] = defaultdict(list)
     for run in sorted(calls, key=lambda run: run.since):
-        if run.pid not in stopped:
+        until = float("inf") if run.until is None else run.until
+        if not any(run.since - STOOD_STILL <= each <= until for each in stopped.get(run.pid, ())):
             items[run.item].append(run)
     for item, its in items.items():
         for first, second in pairwise(its):

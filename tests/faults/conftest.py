@@ -1,7 +1,8 @@
-"""What the fault tests share: daemons, and how many rounds a race gets."""
+"""What the fault tests share: daemons, a server, a seed, and how many rounds a race gets."""
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import random
 from collections.abc import Iterator
@@ -13,6 +14,13 @@ from tests.process.own_server import OwnServer
 from workerpool.store import migrate
 
 __all__ = ["pool"]
+
+
+@pytest.fixture(autouse=True)
+def _for_long(request: pytest.FixtureRequest) -> None:
+    """Any test is ended after ten minutes, but for those that are made to take long."""
+    if request.node.get_closest_marker("long") is not None:
+        faulthandler.cancel_dump_traceback_later()
 
 
 @pytest.fixture

@@ -10,6 +10,9 @@ from typing import Any
 from workerpool import Job, handler
 from workerpool.core.errors import Fail
 
+#: Seconds between two signs of life in the journal.
+BEAT = 0.1
+
 EFFECT = """
 INSERT INTO public.effects (revision, item, attempt, place)
 SELECT %(revision)s, %(item)s, %(attempt)s, 1 + count(*) FROM public.effects WHERE item = %(item)s
@@ -32,7 +35,11 @@ def mark(job: Job) -> dict[str, Any]:
     note("begin", job)
     try:
         deadline = time.monotonic() + job.payload.get("seconds", 0)
+        said = time.monotonic()
         while time.monotonic() < deadline:
+            if time.monotonic() > said + BEAT:
+                said = time.monotonic()
+                note("alive", job)
             job.checkpoint()
             time.sleep(min(0.02, max(0.0, deadline - time.monotonic())))
         drawn = random.random()

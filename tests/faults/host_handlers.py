@@ -49,3 +49,15 @@ def greedy(job: Job) -> dict[str, Any]:
     ctypes.PyDLL(None).usleep(int(job.payload["seconds"] * 1_000_000))
     note("end", job, host)
     return {"attempt": job.attempt, "host": host}
+
+
+@handler("books", max_attempts=50)
+def books(job: Job) -> dict[str, Any]:
+    """Change a row in the transaction of the outcome; the first attempt stays in it for payload.seconds."""
+    host = socket.gethostname()
+    with job.transaction() as connection:
+        connection.execute("UPDATE public.books SET number = number + 1")
+        note("begin", job, host)
+        if job.attempt == 1:
+            time.sleep(job.payload.get("seconds", 0))
+    return {"attempt": job.attempt, "host": host}

@@ -17,6 +17,7 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
@@ -34,23 +35,32 @@ NOWHERE = "02:00:00:00:00:99"
 Lost = Literal["both", "requests", "answers"]
 
 
+@cache
 def missing() -> str:
-    """Return what these tests need and do not have; empty: nothing."""
+    """Return what these tests need and do not have; empty: nothing.
+
+    What is made to find out is named after this process: others may look at the same moment, and what one that was
+    killed left behind is known.
+    """
     if os.geteuid() != 0:
         return "network namespaces need root"
     for program in ("ip", "unshare", "hostname"):
         if shutil.which(program) is None:
             return f"{program} is not installed"
-    made = subprocess.run(["ip", "link", "add", f"{PREFIX}probe", "type", "bridge"], capture_output=True, text=True)
-    if made.returncode != 0:
-        return f"a bridge cannot be made: {made.stderr.strip()}"
-    subprocess.run(["ip", "link", "delete", f"{PREFIX}probe"], check=False)
-    name = f"{PREFIX}{os.getpid()}probe"
-    made = subprocess.run(["ip", "netns", "add", name], capture_output=True, text=True)
-    if made.returncode != 0:
-        return f"a network namespace cannot be made: {made.stderr.strip()}"
-    subprocess.run(["ip", "netns", "delete", name], check=False)
+    clear_leftovers()
+    bridge, space = f"{PREFIX}q{os.getpid()}", f"{PREFIX}{os.getpid()}probe"
+    if why := _refused("link", "add", bridge, "type", "bridge"):
+        return f"a bridge cannot be made: {why}"
+    _refused("link", "delete", bridge)
+    if why := _refused("netns", "add", space):
+        return f"a network namespace cannot be made: {why}"
+    _refused("netns", "delete", space)
     return ""
+
+
+def _refused(*words: str) -> str:
+    made = subprocess.run(["ip", *words], capture_output=True, text=True)
+    return made.stderr.strip() or f"ip ended with {made.returncode}" if made.returncode != 0 else ""
 
 
 def ip(*words: str, inside: str | None = None, check: bool = True) -> str:
@@ -62,13 +72,14 @@ def ip(*words: str, inside: str | None = None, check: bool = True) -> str:
 
 
 def clear_leftovers() -> None:
-    """Take away the namespaces, and with them the links, of test runs that are not alive any more."""
+    """Take away the namespaces, with their links, and the bridges of test runs that are not alive any more."""
     for name in re.findall(rf"^{PREFIX}(\d+)(\w+)", ip("netns", "list", check=False), re.MULTILINE):
         if gone(int(name[0])):
             ip("netns", "delete", f"{PREFIX}{name[0]}{name[1]}", check=False)
-    for pid in re.findall(rf"^\d+: {PREFIX}b(\d+):", ip("-o", "link", "show", "type", "bridge", check=False), re.M):
+    bridges = ip("-o", "link", "show", "type", "bridge", check=False)
+    for name, pid in re.findall(rf"^\d+: ({PREFIX}[bq](\d+)):", bridges, re.MULTILINE):
         if gone(int(pid)):
-            ip("link", "delete", f"{PREFIX}b{pid}", check=False)
+            ip("link", "delete", name, check=False)
 
 
 class Network:
@@ -90,7 +101,9 @@ class Network:
     def _take_a_net(self) -> str:
         ip("link", "add", self.bridge, "type", "bridge")
         used = ip("-o", "-4", "address", "show")
-        net = next(each for each in (f"10.213.{n}" for n in range(1, 255)) if f" {each}." not in used)
+        # (from a place of this process's own: another one may be looking at this moment)
+        nets = (f"10.213.{(os.getpid() + n) % 254 + 1}" for n in range(254))
+        net = next(each for each in nets if f" {each}." not in used)
         ip("address", "add", f"{net}.1/24", "dev", self.bridge)
         ip("link", "set", self.bridge, "up")
         return net

@@ -1,6 +1,8 @@
-"""Trouble at random, from a seed: processes killed and frozen, sessions cut, the server restarted, operators at work.
+"""Trouble at random, from a seed: processes killed and frozen, networks and sessions cut, the server restarted, and
+operators at work.
 
-Owns: the kinds of trouble, and the notes of what was done. Does not own: what must hold (``chronicle``).
+Owns: the kinds of trouble, and the notes of what was done. Does not own: what must hold (``chronicle``), and how long
+recoveries take (``recovery``).
 """
 
 from __future__ import annotations
@@ -9,51 +11,53 @@ import contextlib
 import os
 import random
 import signal
-import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import psycopg
 
-from tests.faults.chronicle import Notes, enqueue
-from tests.process.daemon import ORPHANS_GONE, Daemon, gone, until
+from tests.faults import recovery
+from tests.faults.chronicle import Notes
+from tests.faults.hosts import Host, Lost
+from tests.faults.producer import ITEMS, LOST
+from tests.faults.recovery import JUMP, Deed, Hit
+from tests.faults.test_clocks import Clock
+from tests.process.daemon import Daemon, until
 from tests.process.own_server import OwnServer
 from tests.store.history import Told
 from workerpool.store import changing, pausing
 from workerpool.store.session import Session
 
-ITEMS = [f"page{number}" for number in range(8)]
-LOST = (psycopg.OperationalError, psycopg.InterfaceError)
-
-
-@dataclass(frozen=True, slots=True)
-class Hit:
-    """A claim whose holder was hit, and when, in seconds of the machine's clock."""
-
-    revision: int
-    token: str
-    kind: str
-    at: float
+#: Seconds of a host's grace, and of all that its stop may take (I16).
+GRACE = 3.0
+STOP = GRACE + 5.0
 
 
 @dataclass(slots=True)
 class Nemesis:
-    """Whoever makes trouble for these hosts and their server."""
+    """Whoever makes trouble for these hosts and their server, and for the network between them where there is one."""
 
     server: OwnServer
     hosts: Sequence[Daemon]
     chance: random.Random
     notes: Notes
     lease: float
-    done: Counter[str] = field(default_factory=Counter)
+    #: A file with a line for each deed, for whoever looks for a cause.
+    journal: Path
+    #: The clock of each host, where such can be made.
+    clocks: Sequence[Clock] = ()
+    deeds: list[Deed] = field(default_factory=list)
     hits: list[Hit] = field(default_factory=list)
     #: When the database was not to be relied on: from a fault of it until it answered.
     outages: list[tuple[float, float]] = field(default_factory=list)
+    #: When nobody could be rescued, because of a pause that was asked for.
+    pauses: list[tuple[float, float]] = field(default_factory=list)
     #: Seconds from each TERM to the exit.
     stops: list[float] = field(default_factory=list)
+    _struck: int | None = None
 
     def strike(self) -> None:
         """Make trouble of one kind."""
@@ -73,63 +77,105 @@ class Nemesis:
             self.cancel: 4,
             self.halt: 2,
         }
+        if all(isinstance(host, Host) for host in self.hosts):
+            kinds |= {self.cut_both: 2, self.cut_requests: 1, self.cut_answers: 1}
+        if self.clocks:
+            kinds |= {self.jump_clock: 2}
         strike = self.chance.choices(list(kinds), list(kinds.values()))[0]
-        self.done[strike.__name__] += 1
+        self._struck, began = None, time.time()
         with contextlib.suppress(*LOST):  # an operator who meets an outage gives up
             strike()
+        self.deeds.append(Deed(strike.__name__, self._struck, began, time.time()))
+        with self.journal.open("a") as journal:
+            journal.write(f"{self.deeds[-1]}\n")
 
     # -- processes -----------------------------------------------------------------------------------------------
 
     def kill_worker(self) -> None:
         """SIGKILL to a worker."""
-        host = self._host()
-        if workers := self._workers(host):
+        if workers := recovery.workers(self._host()):
             pid = self.chance.choice(list(workers))
-            self._aim("kill_worker", {pid: workers[pid]})
+            self._kill_workers("kill_worker", {pid: workers[pid]})
             _kill([pid])
 
     def stop_worker(self) -> None:
         """A worker is stopped for longer than its lease, and goes on if it was not replaced meanwhile."""
-        host = self._host()
-        if workers := self._workers(host):
-            self._freeze([self.chance.choice(list(workers))])
+        if workers := recovery.workers(self._host()):
+            pid = self.chance.choice(list(workers))
+            self._hit("stop_worker", {pid: workers[pid]})
+            self._freeze([pid])
 
     def kill_keeper(self) -> None:
         """SIGKILL to a keeper: its workers go on."""
-        host = self._host()
-        _kill([int(event["pid"]) for event in host.events("child.started", child="keeper")[-1:]])
+        _kill([int(event["pid"]) for event in self._host().events("child.started", child="keeper")[-1:]])
 
     def kill_manager(self) -> None:
         """SIGKILL to a manager: nothing of it may be left (I12); it is started again, at once or a while later."""
         host = self._host()
-        self._aim("kill_manager", self._workers(host))
-        left = host.others()
-        host.send(signal.SIGKILL)
-        host.code()
-        until(lambda: all(gone(pid) for pid in left), ORPHANS_GONE + 1.0, "nothing left of a killed manager")
+        workers = recovery.workers(host)
+        sent = host.kill()
+        self._hit("kill_manager", workers, sent)
+        for pid in workers:
+            self.notes.killed[pid].append(sent)
         self._again(host)
 
     def kill_host(self) -> None:
         """SIGKILL to everything of a host in the same moment: the other host has to notice."""
         host = self._host()
-        self._aim("kill_host", self._workers(host))
-        _kill([host.pid, *host.others()])
+        pids, workers = [host.pid, *host.others()], recovery.workers(host)
+        self._kill_workers("kill_host", workers)
+        _kill(pids)
         host.code()
         self._again(host)
 
     def freeze_host(self) -> None:
         """A host stands still for longer than its leases, as a virtual machine may, and goes on."""
         host = self._host()
-        self._freeze([host.pid, *host.others()])
+        pids, workers = [host.pid, *host.others()], recovery.workers(host)
+        self._hit("freeze_host", workers)
+        self._freeze(pids)
 
     def restart_host(self) -> None:
         """TERM: gracefully, within the grace and five seconds (I16)."""
         host = self._host()
         listening(host)
         began = time.monotonic()
-        assert host.stop(limit=3.0 + 5.0 + 5.0) in (0, 5), host.tail()
+        assert host.stop(limit=STOP + 5.0) in (0, 5), host.tail()
         self.stops.append(time.monotonic() - began)
         self._again(host)
+
+    def jump_clock(self) -> None:
+        """A host's time of day jumps by hours, ahead or back."""
+        self._host()
+        assert self._struck is not None
+        self.clocks[self._struck].jump(self.chance.choice([-JUMP, 0.0, JUMP]))
+
+    # -- the network ---------------------------------------------------------------------------------------------
+
+    def cut_both(self) -> None:
+        """Packets of a host are lost, in both directions, for less than a lease or for longer."""
+        self._cut("both")
+
+    def cut_requests(self) -> None:
+        """Only what it sends is lost."""
+        self._cut("requests")
+
+    def cut_answers(self) -> None:
+        """Only what it is sent is lost: the database takes its claims and outcomes, and it never learns of it."""
+        self._cut("answers")
+
+    def _cut(self, lost: Lost) -> None:
+        host = self._host()
+        assert isinstance(host, Host)
+        # A short one costs nobody a lease, though the first packet behind it may be late by as much again.
+        for_long = self.chance.random() < 0.7
+        workers = recovery.workers(host)
+        host.network.cut(host.name, lost)
+        if for_long:
+            self._hit(f"cut_{lost}", workers)
+        share = self.chance.uniform(1.1, 2.0) if for_long else self.chance.uniform(0.05, 0.3)
+        time.sleep(self.lease * share)  # the length is what is varied
+        host.network.heal(host.name)
 
     # -- the database --------------------------------------------------------------------------------------------
 
@@ -164,12 +210,16 @@ class Nemesis:
 
     def pause(self) -> None:
         """A pause of either mode, for up to two seconds."""
-        with Session(self.server.url, "workerpool", "nemesis") as session:
-            pausing.pause(session, self.chance.choice(["drain", "quiesce"]), "trouble", "nemesis")
-            since = time.time()
-            time.sleep(self.chance.uniform(0, 2.0))  # the length is what is varied
-            self.notes.pauses.append((since, time.time()))
-            pausing.resume(session, "nemesis")
+        began = time.time()
+        try:
+            with Session(self.server.url, "workerpool", "nemesis") as session:
+                pausing.pause(session, self.chance.choice(["drain", "quiesce"]), "trouble", "nemesis")
+                since = time.time()
+                time.sleep(self.chance.uniform(0, 2.0))  # the length is what is varied
+                self.notes.pauses.append((since, time.time()))
+                pausing.resume(session, "nemesis")
+        finally:
+            self.pauses.append((began, time.time()))
 
     def cancel(self) -> None:
         """Somebody cancels something that has not ended."""
@@ -191,6 +241,9 @@ class Nemesis:
 
     def heal(self) -> None:
         """End all trouble."""
+        for host in self.hosts:
+            if isinstance(host, Host):
+                host.network.heal(host.name)
         self._await_server(None)
         with Session(self.server.url, "workerpool", "nemesis") as session:
             pausing.resume(session, "nemesis")
@@ -200,38 +253,27 @@ class Nemesis:
     # -- how -----------------------------------------------------------------------------------------------------
 
     def _host(self) -> Daemon:
-        return self.chance.choice(self.hosts)
+        self._struck = self.chance.randrange(len(self.hosts))
+        return self.hosts[self._struck]
 
     def _again(self, host: Daemon) -> None:
         time.sleep(self.chance.choice([0.0, self.chance.uniform(0, 3.0)]))  # the length is what is varied
         host.spawn()
 
-    def _workers(self, host: Daemon) -> dict[int, str]:
-        """The pids of a host's workers, and a pattern of the name of each."""
-        living = set(host.others())
-        started = [event for event in host.events("child.started") if event["child"] in ("W1", "W2")]
-        return {
-            int(event["pid"]): f"%/{host.pid}-%/{event['child']}.{event['generation']}"
-            for event in started
-            if event["pid"] in living
-        }
+    def _hit(self, kind: str, workers: dict[int, str], at: float | None = None) -> None:
+        since = 0.0 if at is None else time.monotonic() - at
+        self.hits.append(Hit(kind, frozenset(workers.values()), time.time() - since))
 
-    def _aim(self, kind: str, workers: dict[int, str]) -> None:
-        """Note what these workers hold, just before they are killed."""
-        with contextlib.suppress(*LOST), psycopg.connect(self.server.url, connect_timeout=2) as connection:
-            rows = connection.execute(
-                "SELECT id, claim_token::text FROM workerpool.revisions "
-                "WHERE status = 'processing' AND worker_id LIKE ANY (%s)",
-                [list(workers.values())],
-            ).fetchall()
-            self.hits += [Hit(revision, token, kind, time.time()) for revision, token in rows]
-        self.notes.killed |= {pid: time.monotonic() for pid in workers}
+    def _kill_workers(self, kind: str, workers: dict[int, str]) -> None:
+        self._hit(kind, workers)
+        for pid in workers:
+            self.notes.killed[pid].append(time.monotonic())
 
     def _freeze(self, pids: Sequence[int]) -> None:
-        self.notes.stopped |= set(pids)
         for pid in pids:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGSTOP)
+                self.notes.stopped[pid].append(time.monotonic())
         time.sleep(self.lease * self.chance.uniform(1.1, 2.0))  # the length is what is varied
         for pid in pids:
             with contextlib.suppress(ProcessLookupError):
@@ -267,37 +309,3 @@ def _kill(pids: Sequence[int]) -> None:
     for pid in pids:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
-
-
-class Producer(threading.Thread):
-    """Enqueues at random until told to stop, and notes what was acknowledged."""
-
-    def __init__(self, url: str, seed: int, notes: Notes, pause: float) -> None:
-        super().__init__(daemon=True)
-        self._url, self._chance, self._notes, self._pause = url, random.Random(seed), notes, pause
-        self._over = threading.Event()
-        self.lost = 0
-
-    def run(self) -> None:
-        """Enqueue; after a loss connect again: what was not acknowledged may be there or not."""
-        while not self._over.is_set():
-            try:
-                with psycopg.connect(self._url, autocommit=True, connect_timeout=2) as connection:
-                    while not self._over.wait(self._chance.uniform(0, 2 * self._pause)):
-                        enqueue(connection, self._notes, self._rows())
-            except LOST:
-                self.lost += 1
-                self._over.wait(0.1)
-
-    def _rows(self) -> list[tuple[str, str]]:
-        rows = []
-        for _ in range(self._chance.choice((1, 1, 2, 5))):
-            seconds = 0.001 * 2000 ** self._chance.random()
-            rows.append((self._chance.choice(ITEMS), f'{{"seconds": {seconds:.4f}, "errors": 0.03, "fails": 0.01}}'))
-        return rows
-
-    def stop(self) -> None:
-        """Stop, and wait for it."""
-        self._over.set()
-        self.join(30)
-        assert not self.is_alive()

@@ -33,7 +33,7 @@ RUNS = [
 def test_good_records_have_no_complaint() -> None:
     """Where all is well nothing is said."""
     assert list(of_effects(GOOD, EFFECTS)) == []
-    assert list(of_runs(RUNS, set())) == []
+    assert list(of_runs(RUNS, {})) == []
     assert list(of_leases([Lease(1, 2.0, 3.0), Lease(1, 3.0, 3.0)])) == []
     assert list(of_pauses(GOOD, [(2.1, 3.4)])) == []
 
@@ -56,8 +56,9 @@ def test_an_effect_too_many_too_few_or_out_of_order(effects: list[Effect], compl
 def test_two_handlers_of_an_item_at_once() -> None:
     """I3, I6: an overlap is seen, unless the first was a process that had been stopped."""
     overlapping = [replace(RUNS[0], until=1.6), *RUNS[1:]]
-    assert "revision 2 began in process 8 0.100 s before 1 ended in 7" in next(of_runs(overlapping, set()))
-    assert list(of_runs(overlapping, {7})) == []
+    assert "revision 2 began in process 8 0.100 s before 1 ended in 7" in next(of_runs(overlapping, {}))
+    assert list(of_runs(overlapping, {7: [0.5]})) == []
+    assert list(of_runs(overlapping, {7: [1.7]})) != []  # another process, with its pid
 
 
 def test_a_lease_that_moves_back() -> None:

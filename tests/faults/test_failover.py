@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,9 +12,11 @@ import psycopg
 import pytest
 
 from tests.faults.cluster import Pair
+from tests.faults.conftest import rounds
 from tests.process.daemon import Daemon, until
 from tests.process.own_server import OwnServer
 from tests.process.test_database_loss import ITEMS, all_done, check_history, load
+from tests.recoveries import Recoveries
 from workerpool.store import migrate
 
 INSERT = (
@@ -150,7 +153,10 @@ def test_a_failover_to_a_standby_that_was_behind_runs_again_what_was_lost(pair: 
     assert daemon.stop() == 0
 
 
-def test_a_database_that_becomes_read_only_is_a_lost_connection(tmp_path: Path) -> None:
+@pytest.mark.parametrize("many", rounds(1, 20))
+def test_a_database_that_becomes_read_only_is_a_lost_connection(
+    tmp_path: Path, recoveries: Recoveries, many: int
+) -> None:
     """default_transaction_read_only under load, and back: nothing fails of it, nothing is charged or run twice."""
     own = OwnServer()
     daemon = Daemon(None, tmp_path, lease="40s", heartbeat="500ms")
@@ -159,16 +165,26 @@ def test_a_database_that_becomes_read_only_is_a_lost_connection(tmp_path: Path) 
         migrate.upgrade(own.url)
         daemon.url = own.url
         daemon.start()
-        load(daemon)
-        until(lambda: len(daemon.entries("end")) > ITEMS, what="under way")
-        turn(own, "on")
-        daemon.event("database.lost", role="worker")
-        daemon.event("database.lost", role="keeper")
-        assert daemon.process is not None
-        assert daemon.process.poll() is None
-        turn(own, "off")
-        all_done(daemon)
+        took = []
+        for _ in range(many):
+            done = len(daemon.entries("end"))
+            load(daemon)
+            until(lambda done=done: len(daemon.entries("end")) > done + ITEMS, what="under way")  # type: ignore[misc]
+            lost = {role: len(daemon.events("database.lost", role=role)) for role in ("worker", "keeper")}
+            turn(own, "on")
+            for role, before in lost.items():
+                until(lambda role=role, before=before: len(daemon.events("database.lost", role=role)) > before)  # type: ignore[misc]
+            assert daemon.process is not None
+            assert daemon.process.poll() is None
+            turn(own, "off")
+            since = time.time()
+            all_done(daemon)
+            (begun,) = daemon.sql(
+                "SELECT min(started_at) AS at FROM revisions WHERE started_at > to_timestamp(%s)", since
+            )
+            took.append(begun["at"].timestamp() - since)
         check_history(daemon)
+        recoveries.note("F27 writable again: begins", took)
         assert not daemon.events("child.restarted")
         assert daemon.stop() == 0
     finally:

@@ -12,10 +12,12 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from tests.faults import chronicle
+from tests.faults import chronicle, recovery
 from tests.faults.chronicle import Notes, check, enqueue
 from tests.faults.conftest import rounds
 from tests.process.daemon import Daemon, until
+from tests.recoveries import Recoveries
+from tests.store import history
 from workerpool.link import failpoints
 from workerpool.link.failpoints import Failpoint, parse, refusal
 
@@ -75,7 +77,7 @@ def few(daemon: Daemon, connection: psycopg.Connection, many: int) -> None:
     ],
 )
 def test_a_worker_dies_at_a_place_of_the_attempt(
-    failing: Callable[..., Daemon], database: str, seed: int, point: str, many: int
+    failing: Callable[..., Daemon], database: str, seed: int, recoveries: Recoveries, point: str, many: int
 ) -> None:
     """F01: SIGKILL at this place of the attempt: nothing is lost, doubled or out of order; of each one effect is left.
 
@@ -92,8 +94,13 @@ def test_a_worker_dies_at_a_place_of_the_attempt(
             few(daemon, connection, 10)
         few(daemon, connection, 0)
         crashes = connection.execute("SELECT sum(crash_count) FROM workerpool.revisions").fetchone()
+        changes = history.changes(connection)
     assert daemon.stop() in (0, 5)  # one that dies while it leaves could not give back what it held
     assert check(database, [daemon], notes) == []
+    hits = recovery.deaths(daemon, point)
+    # Settling for the dead is a settlement too: there its keeper dies again and again, and waits longer each time.
+    too = ", its keeper too" if deaths(daemon, keeper=True) else ""
+    recoveries.note(f"F01 killed {point}{too}", recovery.seconds(changes, hits))
     charged = {"before_handler", "after_handler", "before_commit"}
     assert crashes is not None
     assert bool(crashes[0]) == (point in charged), f"{crashes[0]} crashes were charged to revisions"
@@ -101,7 +108,7 @@ def test_a_worker_dies_at_a_place_of_the_attempt(
 
 @pytest.mark.parametrize("many", rounds())
 def test_a_ghost_between_its_check_and_its_write(
-    failing: Callable[..., Daemon], database: str, seed: int, many: int
+    failing: Callable[..., Daemon], database: str, seed: int, recoveries: Recoveries, many: int
 ) -> None:
     """F06: a worker is stopped when its outcome is ready and its claim is taken from it meanwhile: the check is in the
     statement that writes, so it writes nothing, and the next attempt's outcome counts.
@@ -123,6 +130,8 @@ def test_a_ghost_between_its_check_and_its_write(
         assert (row["status"], row["attempt"], row["result"]) == ("completed", 2, {"attempt": 2})
     assert daemon.stop() == 0
     assert check(database, [], Notes(), drained=True) == []
+    with psycopg.connect(database) as connection:
+        recoveries.note("F06 claim taken: begins again", recovery.again(history.changes(connection)))
 
 
 def test_a_child_that_cannot_be_started(failing: Callable[..., Daemon], database: str, seed: int) -> None:
@@ -141,7 +150,7 @@ def test_a_child_that_cannot_be_started(failing: Callable[..., Daemon], database
 
 @pytest.mark.parametrize("place", ["before_bury", "before_rescue"])
 def test_a_keeper_dies_while_it_settles_for_the_dead(
-    failing: Callable[..., Daemon], database: str, seed: int, place: str
+    failing: Callable[..., Daemon], database: str, seed: int, recoveries: Recoveries, place: str
 ) -> None:
     """The keeper's own death between a worker's death and its settlement costs a moment: it is told again."""
     daemon = failing(f"{place}:kill@0.3,before_handler:kill@0.2", workers=3)
@@ -152,8 +161,11 @@ def test_a_keeper_dies_while_it_settles_for_the_dead(
         while deaths(daemon) < 6 or (place == "before_bury" and not deaths(daemon, keeper=True)):
             enqueue(connection, notes, [(f"page {number}", "{}") for number in range(12)])
             few(daemon, connection, 0)
+        changes = history.changes(connection)
     assert daemon.stop() in (0, 5)  # one that dies while it leaves could not give back what it held
     assert check(database, [daemon], notes) == []
+    hits = recovery.deaths(daemon, place)
+    recoveries.note(f"F01 killed before_handler, its keeper {place}", recovery.seconds(changes, hits))
 
 
 def _is_at(daemon: Daemon, revision: int, attempt: int) -> bool:

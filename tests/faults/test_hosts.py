@@ -7,7 +7,6 @@ them: a revision is never performed at two places at once. What a frozen host do
 import os
 import random
 import signal
-import statistics
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,17 +14,17 @@ from pathlib import Path
 import pytest
 
 from tests.faults.hosts import Host, Lost, Network, check_no_overlap, laid, missing
+from tests.faults.recovery import Promise
 from tests.process.daemon import gone, until
+from tests.recoveries import Recoveries
 
 pytestmark = pytest.mark.skipif(bool(missing()), reason=missing() or "-")
 
 LEASE, HEARTBEAT = 2.0, 0.3
-SWEEP = max(0.5, LEASE / 6)
 #: What FAULTS promises: the others have the work again within so many seconds.
-RECOVERY = LEASE + SWEEP + 2 * HEARTBEAT
+RECOVERY = Promise(LEASE, HEARTBEAT).seconds
 ITEMS, EACH, SECONDS = 12, 20, 3.0
 Place = Callable[..., Host]
-Recoveries = list[float]
 
 
 @pytest.fixture(scope="module")
@@ -117,21 +116,20 @@ def check_all(hosts: tuple[Host, ...], *, ghosts: bool = False) -> None:
     assert not any(each.events("heal.unparked") for each in hosts)
 
 
-def tell(what: str, recoveries: Recoveries) -> None:
-    """Print what was measured, and hold it to the promise."""
-    cuts = statistics.quantiles(recoveries, n=100, method="inclusive") if len(recoveries) > 1 else recoveries * 99
-    print(f"\n{what}: {len(recoveries)} rounds, recovery p50 {cuts[49]:.2f} s, p99 {cuts[98]:.2f} s, of {RECOVERY} s")
-    assert max(recoveries) <= RECOVERY, f"{what}: {sorted(recoveries)}"
+def keep(recoveries: Recoveries, what: str, took: list[float]) -> None:
+    """Note what was measured, and hold it to the promise."""
+    recoveries.note(what, took, RECOVERY)
+    assert max(took) <= RECOVERY, f"{what}: {sorted(took)}"
 
 
-def cut_off(place: Place, rounds: int, kinds: tuple[Lost, ...]) -> None:
+def cut_off(place: Place, recoveries: Recoveries, rounds: int, kinds: tuple[Lost, ...]) -> None:
     """Cut one of three hosts off at random moments while it runs revisions, and heal it when others have its work.
 
     The connections of the first have the program's own settings: there a statement hangs for much longer than a lease.
     """
     hosts = (place("web1", options="").start(), place("web2").start(), place("web3").start())
     load(hosts[0], each=EACH * rounds // 4)
-    recoveries: dict[Lost, Recoveries] = {kind: [] for kind in kinds}
+    took: dict[Lost, list[float]] = {kind: [] for kind in kinds}
     for number in range(rounds):
         victim, lost = hosts[number % len(hosts)], kinds[number // len(hosts) % len(kinds)]
         victim.at_work()
@@ -139,36 +137,36 @@ def cut_off(place: Place, rounds: int, kinds: tuple[Lost, ...]) -> None:
         held, cut = victim.running(), time.monotonic()
         victim.network.cut(victim.name, lost)
         if held:
-            recoveries[lost].append(taken_over(victim, held, cut))
+            took[lost].append(taken_over(victim, held, cut))
         victim.network.heal(victim.name)
         back(victim)
     drained(*hosts)
     check_all(hosts)
-    for lost, some in recoveries.items():
-        tell(f"cut off, {lost} lost", some)
+    for lost, some in took.items():
+        keep(recoveries, f"F25 cut off, {lost} lost", some)
 
 
-def test_a_host_that_is_cut_off_has_stopped_before_another_begins(place: Place) -> None:
+def test_a_host_that_is_cut_off_has_stopped_before_another_begins(place: Place, recoveries: Recoveries) -> None:
     """Packets of one host are lost without a word while it performs revisions, some of which tell the database of their
     progress: the others take them over within LEASE + SWEEP + 2 heartbeats, its handlers were stopped before, however
     long its connections hang, and when the network is back it goes on, with nothing lost and nothing performed twice at
     once.
     """
-    cut_off(place, 3, ("both",))
+    cut_off(place, recoveries, 3, ("both",))
 
 
-def test_a_host_that_is_cut_off_in_one_direction_has_stopped_too(place: Place) -> None:
+def test_a_host_that_is_cut_off_in_one_direction_has_stopped_too(place: Place, recoveries: Recoveries) -> None:
     """The same, where only what it sends is lost, and where only what it is sent is: the database takes its claims and
     outcomes, and it never learns of it.
     """
-    cut_off(place, 6, ("requests", "answers"))
+    cut_off(place, recoveries, 6, ("requests", "answers"))
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("lost", ["both", "requests", "answers"])
-def test_many_times_cut_off(place: Place, lost: Lost) -> None:
+def test_many_times_cut_off(place: Place, recoveries: Recoveries, lost: Lost) -> None:
     """The same, many times."""
-    cut_off(place, 60, (lost,))
+    cut_off(place, recoveries, 60, (lost,))
 
 
 def test_a_handler_that_holds_the_interpreter_lock_is_stopped_too(place: Place) -> None:
@@ -196,12 +194,12 @@ def test_a_handler_that_holds_the_interpreter_lock_is_stopped_too(place: Place) 
     assert len(one.entries("end", revision)) == 1
 
 
-def freeze(place: Place, rounds: int) -> None:
+def freeze(place: Place, recoveries: Recoveries, rounds: int) -> None:
     """Freeze every process of a host for longer than its lease, and thaw it when others have its work."""
     hosts = tuple(place(name).start() for name in ("web1", "web2", "web3"))
     one = hosts[0]
     load(one, each=EACH * rounds // 4)
-    recoveries: Recoveries = []
+    took: list[float] = []
     for number in range(rounds):
         victim = hosts[number % len(hosts)]
         victim.at_work()
@@ -209,7 +207,7 @@ def freeze(place: Place, rounds: int) -> None:
         frozen, held = time.monotonic(), victim.running()
         victim.everybody(signal.SIGSTOP)
         if held := [each for each in held if each in victim.running()]:
-            recoveries.append(taken_over(victim, held, frozen))
+            took.append(taken_over(victim, held, frozen))
         thawed = one.sql("SELECT clock_timestamp() AS at")[0]["at"]
         victim.everybody(signal.SIGCONT)
         back(victim)
@@ -221,40 +219,40 @@ def freeze(place: Place, rounds: int) -> None:
             assert all(attempt > 1 and attempt <= newest for attempt in of_victim), (revision, told)
     drained(*hosts)
     check_all(hosts, ghosts=True)
-    tell("frozen", recoveries)
+    keep(recoveries, "F05 frozen", took)
 
 
-def test_a_frozen_host_writes_nothing_when_it_is_thawed(place: Place) -> None:
+def test_a_frozen_host_writes_nothing_when_it_is_thawed(place: Place, recoveries: Recoveries) -> None:
     """Every process of a host is stopped for longer than its lease, and goes on: others have its revisions by then,
     what its attempts still say or return is refused, and it steps back into the pool.
     """
-    freeze(place, 3)
+    freeze(place, recoveries, 3)
 
 
 @pytest.mark.long
-def test_many_times_frozen(place: Place) -> None:
+def test_many_times_frozen(place: Place, recoveries: Recoveries) -> None:
     """The same, many times."""
-    freeze(place, 60)
+    freeze(place, recoveries, 60)
 
 
-def test_a_host_that_is_gone_at_once_leaves_its_work_to_others(place: Place) -> None:
+def test_a_host_that_is_gone_at_once_leaves_its_work_to_others(place: Place, recoveries: Recoveries) -> None:
     """Every process of a host is killed in the same instant: the others have its revisions within LEASE + SWEEP + 2
     heartbeats, nothing is lost, and the host comes back without a manual step.
     """
     hosts = tuple(place(name).start() for name in ("web1", "web2"))
     load(hosts[0], items=8, each=5)
-    recoveries: Recoveries = []
+    took: list[float] = []
     for victim in (hosts[1], hosts[0], hosts[1]):
         held, killed = victim.at_work(), time.monotonic()
         victim.everybody(signal.SIGSTOP)  # so that nobody sees another one die
         victim.everybody(signal.SIGKILL)
-        recoveries.append(taken_over(victim, held, killed))
+        took.append(taken_over(victim, held, killed))
         victim.code()
         victim.start()
         back(victim)
     drained(*hosts)
     check_all(hosts)
-    tell("killed at once", recoveries)
+    keep(recoveries, "F04 killed at once", took)
 
 
 def test_a_thawed_attempt_is_ended_and_not_renewed(place: Place) -> None:

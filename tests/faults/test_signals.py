@@ -15,6 +15,7 @@ import psutil
 import pytest
 
 from tests.process.daemon import Daemon, gone, until
+from tests.recoveries import Recoveries
 
 Pool = Callable[..., Daemon]
 GRACE = 1.0
@@ -54,11 +55,14 @@ def pool(database: str, tmp_path: Path) -> Iterator[Callable[..., Daemon]]:
         each.clear()
 
 
-def stopped(daemon: Daemon) -> None:
-    """The daemon has been told to stop: it ends in time, leaves nothing, and has nothing claimed."""
+def stopped(daemon: Daemon) -> float:
+    """The daemon has been told to stop: it ends in time and leaves nothing; returns the seconds that it took."""
+    began = time.monotonic()
     assert daemon.code(GRACE + 8.0) in (0, 5, -signal.SIGTERM), daemon.tail()
+    took = time.monotonic() - began
     until(lambda: not daemon.others(), 2.0, "nothing left")
     assert "Traceback" not in daemon.text(), daemon.tail()
+    return took
 
 
 def nothing_claimed(daemon: Daemon) -> None:
@@ -71,33 +75,37 @@ def nothing_claimed(daemon: Daemon) -> None:
 
 
 @pytest.mark.parametrize(("event", "child"), STAGES, ids=lambda each: str(each))
-def test_a_stop_at_each_stage_of_the_start(pool: Pool, event: str, child: str | None) -> None:
+def test_a_stop_at_each_stage_of_the_start(pool: Pool, recoveries: Recoveries, event: str, child: str | None) -> None:
     """F66: TERM as soon as a child is there, before it has handlers for signals, is registered, or has claimed: the
     manager ends in time, no worker survives it, no signal is lost.
     """
     daemon = pool()
     daemon.insert("page", "work", {"seconds": 1000})
     fields = {} if child is None else {"child": child}
+    took = []
     for _ in range(2):
         before = len(daemon.events(event, **fields))
         daemon.spawn()
         until(lambda before=before: len(daemon.events(event, **fields)) > before, what=event)
         daemon.send(signal.SIGTERM)
-        stopped(daemon)
+        took.append(stopped(daemon))
     nothing_claimed(daemon)
+    recoveries.note(f"F66 stopped at {child or event}", took, GRACE + 5.0)
 
 
 @pytest.mark.long
-def test_a_stop_at_two_hundred_moments_of_the_start(pool: Pool) -> None:
+def test_a_stop_at_two_hundred_moments_of_the_start(pool: Pool, recoveries: Recoveries) -> None:
     """F66: the same at two hundred random moments."""
     daemon = pool()
     daemon.insert("page", "work", {"seconds": 1000})
+    took = []
     for _ in range(200):
         daemon.spawn()
         time.sleep(random.uniform(0.0, 1.5))  # the moment is what is varied
         daemon.send(signal.SIGTERM)
-        stopped(daemon)
+        took.append(stopped(daemon))
     nothing_claimed(daemon)
+    recoveries.note("F66 stopped at any moment", took, GRACE + 5.0)
 
 
 def works_and_stops(daemon: Daemon) -> None:

@@ -76,6 +76,8 @@ class Daemon:
             **settings,
         }
         self.process: subprocess.Popen[bytes] | None = None
+        self._events: list[dict[str, Any]] = []
+        self._read = (0, 0)  # of which file, and how far
         self._connection: psycopg.Connection[dict[str, Any]] | None = None
 
     # -- the process ---------------------------------------------------------------------------------------------
@@ -163,6 +165,22 @@ class Daemon:
 
         return until(there, what=f"{name} ready")
 
+    def kill(self) -> float:
+        """SIGKILL to the manager, and nothing of it may be left (P8); returns when it was sent, by CLOCK_MONOTONIC.
+
+        A child whose interpreter still starts sees that its manager is gone when it has started: on a busy machine that
+        takes longer. It has no title yet.
+        """
+        left = self.others()
+        starting = [pid for pid in left if ": workerpool: " not in _command_line(pid)]
+        self.send(signal.SIGKILL)
+        sent = time.monotonic()
+        self.code()
+        tied = [pid for pid in left if pid not in starting]
+        until(lambda: all(gone(pid) for pid in tied), ORPHANS_GONE, f"nothing left of a killed manager: {tied}")
+        until(lambda: all(gone(pid) for pid in starting), what=f"nothing left of those that were starting: {starting}")
+        return sent
+
     def clear(self) -> None:
         """End everything; fails if anything was left behind by a dead manager."""
         if self.process is not None and self.process.poll() is None:
@@ -187,16 +205,29 @@ class Daemon:
 
     def events(self, name: str = "", **fields: object) -> list[dict[str, Any]]:
         """The log's events of this name (all of them without one) that have these fields."""
-        found = []
-        for line in self.text().splitlines():
-            try:
+        self._read_on()
+        return [
+            event
+            for event in self._events
+            if name in ("", event.get("event")) and all(event.get(key) == value for key, value in fields.items())
+        ]
+
+    def _read_on(self) -> None:
+        # Only what is new: what is waited for is looked for fifty times a second, in a log that grows.
+        if not self.log.exists():
+            return
+        with self.log.open("rb") as log:
+            file, (known, length) = os.fstat(log.fileno()), self._read
+            if file.st_ino != known or file.st_size < length:  # renamed, truncated, another one
+                self._events, length = [], 0
+            log.seek(length)
+            lines, end, _ = log.read().rpartition(b"\n")
+            self._read = (file.st_ino, length + len(lines) + len(end))
+        for line in lines.decode(errors="replace").splitlines():
+            with contextlib.suppress(ValueError):
                 event = json.loads(line)
-            except ValueError:
-                continue
-            same = isinstance(event, dict) and all(event.get(key) == value for key, value in fields.items())
-            if same and name in ("", event.get("event")):
-                found.append(event)
-        return found
+                if isinstance(event, dict):
+                    self._events.append(event)
 
     def event(self, name: str, limit: float = PATIENCE, **fields: object) -> dict[str, Any]:
         """Wait for such an event and return the first."""

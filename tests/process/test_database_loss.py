@@ -128,6 +128,18 @@ def test_any_connection_may_be_cut_at_any_time(pool: Pool) -> None:
     assert daemon.stop() == 0
 
 
+def test_an_idle_pool_whose_sessions_were_lost_ends_cleanly(own: OwnServer, daemon: Daemon) -> None:
+    """All sessions are ended while nobody has anything to do, and the pool is stopped before it noticed: nothing is
+    held, and the database is there, so that the exit code is 0.
+    """
+    daemon.start()
+    workers = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'workerpool:%worker%'"
+    with psycopg.connect(own.admin, autocommit=True) as connection:
+        assert len(connection.execute(workers).fetchall()) == 2
+    assert daemon.stop() == 0
+    assert daemon.events("database.regained", role="worker")
+
+
 def test_a_worker_that_dies_during_the_outage_is_replaced_and_waits(own: OwnServer, daemon: Daemon) -> None:
     """Workers killed while the database is away: the new ones wait for it, no slot is given up, the crash is recorded
     when the database is back.

@@ -62,7 +62,7 @@ LEGAL = frozenset(
 class Change:
     """One change of one revision, as the trigger saw it; ``at`` in seconds of the database's clock.
 
-    ``asked``: somebody wants it cancelled.
+    ``asked``: somebody wants it cancelled. ``worker``: whom the row names, the claimer where it is processing.
     """
 
     revision: int
@@ -76,6 +76,7 @@ class Change:
     number: int | None
     at: float
     asked: bool = False
+    worker: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +116,8 @@ def changes(connection: psycopg.Connection) -> list[Change]:
     """Return everything that was recorded."""
     rows = connection.execute(
         "SELECT revision_id, item_key, ver, old_status, new_status, attempt, crash_count, claim_token::text, number, "
-        "extract(epoch FROM at)::float8, asked FROM workerpool.revision_history ORDER BY revision_id, ver"
+        "extract(epoch FROM at)::float8, asked, worker_id "
+        "FROM workerpool.revision_history ORDER BY revision_id, ver"
     ).fetchall()
     return [Change(*row) for row in rows]
 

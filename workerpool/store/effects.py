@@ -26,6 +26,26 @@ from workerpool.store.line import LineLost, outcome_arrays
 TRIES = 10
 #: A setting that lives exactly as long as the transaction, to find out whether it is still the same one.
 MARK = "workerpool.transaction"
+#: The server looks for a client that is silent in the transaction as the client looks for the server: a host that has
+#: lost its power says no farewell, and what its handler had locked would stay so for the two hours of the system.
+BEGIN = (
+    "SELECT set_config(%s, %s, true), set_config('application_name', %s, true), pg_backend_pid(), "
+    "set_config('tcp_keepalives_idle', %s, true), set_config('tcp_keepalives_interval', %s, true), "
+    "set_config('tcp_keepalives_count', %s, true), set_config('tcp_user_timeout', %s, true)"
+)
+#: From the settlement on the transaction holds locks of the queue, and its commit is the next statement: whoever is
+#: silent there, stopped or cut off, must not keep others from the rescue.
+LAST = "SELECT set_config('lock_timeout', '3s', true), set_config('idle_in_transaction_session_timeout', %s, true)"
+#: The longest such silence, in seconds, as for every other session of ours; a shorter lease is a shorter one.
+SILENCE = 10.0
+
+
+def _lively(url: str) -> tuple[str, ...]:
+    """Return how a connection to *url* notices that its other end is dead."""
+    given: dict[str, Any] = {**LIVELY, **psycopg.conninfo.conninfo_to_dict(url)}
+    return tuple(
+        str(given[name]) for name in ("keepalives_idle", "keepalives_interval", "keepalives_count", "tcp_user_timeout")
+    )
 
 
 class TransactionMisused(RuntimeError):
@@ -77,9 +97,10 @@ class EffectsConnection(psycopg.Connection[TupleRow]):
 class Effects:
     """The transactions of one worker's attempts, one after the other."""
 
-    def __init__(self, url: str, schema: str, name: str) -> None:
-        """*name*: the worker's, which pg_stat_activity shows."""
+    def __init__(self, url: str, schema: str, name: str, lease: float = SILENCE) -> None:
+        """*name*: the worker's, which pg_stat_activity shows; *lease*: its leases, in seconds."""
         self._url, self._schema, self._name = url, schema, name
+        self._silence = f"{int(1000 * min(SILENCE, lease))}ms"
         self._connection: EffectsConnection | None = None
         self._claim: Claim | None = None
         self.is_open = False
@@ -110,8 +131,13 @@ class Effects:
                     self._connection.prepare_threshold = None
                 # The first statement begins the transaction; connection.transaction() inside is then a savepoint.
                 row = self._connection.execute(
-                    "SELECT set_config(%s, %s, true), set_config('application_name', %s, true), pg_backend_pid()",
-                    (MARK, claim.token.hex, f"workerpool: {self._name} revision {claim.revision_id}"[:63]),
+                    BEGIN,
+                    (
+                        MARK,
+                        claim.token.hex,
+                        f"workerpool: {self._name} revision {claim.revision_id}"[:63],
+                        *_lively(self._url),
+                    ),
                 ).fetchone()
                 self._connection.pooled = row is not None and row[2] != self._connection.info.backend_pid
                 return self._connection
@@ -175,7 +201,7 @@ class Effects:
 
     def _settle(self, connection: EffectsConnection, outcome: Outcome) -> bool:
         arrays = outcome_arrays([outcome])
-        connection.execute("SET LOCAL lock_timeout = '3s'")
+        connection.execute(LAST, (self._silence,))
         for attempt in range(1, TRIES + 1):
             try:
                 with connection.transaction():

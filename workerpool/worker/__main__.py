@@ -78,7 +78,12 @@ def _work(brief: WorkerBrief, channel: Channel, board: Board, wakeup: int) -> in
     specs, hand, desk = (
         registry.known(),
         Hand(),
-        WorkerDesk(line, brief.lease, Effects(brief.url, brief.schema, brief.worker_id), Path(brief.home).absolute()),
+        WorkerDesk(
+            line,
+            brief.lease,
+            Effects(brief.url, brief.schema, brief.worker_id, brief.lease),
+            Path(brief.home).absolute(),
+        ),
     )
     handlers = tuple(sorted(specs))
     if not _connect(line, brief, handlers, channel, wakeup):

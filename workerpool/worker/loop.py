@@ -269,11 +269,13 @@ class Loop:
 
     def _reconnect(self, error: LineLost) -> None:
         log.warning("database.lost", error=str(error))
-        wait = 0.05
+        wait, last = 0.05, False
         while True:
-            # At the end there is a grace to wait for the database in, but only for somebody's sake.
-            if self.hurried or (self.stopping and self._hand.is_empty):
+            # At the end there is a grace to wait for the database in, but only for somebody's sake: for a farewell one
+            # that is there, and only ended this session, is asked once.
+            if self.hurried or (last and self._hand.is_empty):
                 raise error
+            last = self.stopping
             try:
                 self._line.open()
                 self._line.forget()

@@ -51,8 +51,8 @@ class Keeper:
     def __init__(self, brief: KeeperBrief, channel: Channel, board: Board) -> None:
         self._brief, self._channel, self._board = brief, channel, board
         self._flock, self._walk, self._schedules = Flock(), duties.Walk(), Schedules()
-        self._line = Line(brief.url, brief.schema, "keeper")
-        self._ear, self._tally = Ear(brief.url, brief.schema), Tally(self._line)
+        self._line = Line(brief.url, brief.schema, "keeper", board.origin)
+        self._ear, self._tally = Ear(brief.url, brief.schema, board.origin), Tally(self._line)
         self._waker = Waker(brief.bells, board, self._flock)
         self._connected, self._retry_at, self._wait = False, 0.0, 0.05
         self._stopping_since: float | None = None
@@ -129,20 +129,17 @@ class Keeper:
         except (LineLost, StatementRefused) as error:
             self._lose(error)
             return
+        duties.relay_origin(self._board, self._line.origin)
         now = time.monotonic()
         self._connected, self._wait, self._facts = True, 0.05, Facts()
-        lease = self._brief.lease
-        self._timers = {
-            "beat": now,
-            "tick": now,
+        self._timers = dict.fromkeys(("beat", "tick", "schedules"), now) | {
             # The same holds for the workers of other hosts: they have as long to be seen again.
             "unhandled": now + self._brief.unhandled_after,
             "heal": now + HEAL_EVERY * random.random(),
             "prune": now + HEAL_EVERY * random.random(),
             "artifacts": now + HEAL_EVERY * random.random(),
-            "schedules": now,
             # After an outage the living had no chance to be renewed: nobody is rescued for a whole lease (R17).
-            "rescue": now + lease,
+            "rescue": now + self._brief.lease,
         }
         self._bury_at = now
         log.info("keeper.connected")

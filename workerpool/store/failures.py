@@ -20,6 +20,9 @@ _EMBEDDED = (
     embedded.Unusable,
 )
 
+#: What to do where a server refuses to write.
+WRITABLE = "it is a standby, or made read-only: name the server that may be written to in WORKERPOOL_DATABASE_URL"
+
 
 def describe(error: Exception) -> tuple[str, str, str] | None:
     """Return (kind, sentence, hint) for *error*, kind being unavailable, busy, config, refused or usage.
@@ -48,6 +51,8 @@ def describe(error: Exception) -> tuple[str, str, str] | None:
             )
         case errors.UndefinedTable() | errors.InvalidSchemaName() | errors.UndefinedFunction():
             return "config", f"the schema is not there or not whole: {_first(error)}", "run `workerpool migrate`"
+        case errors.ReadOnlySqlTransaction():
+            return "unavailable", f"the database may not be written to: {_first(error)}", WRITABLE
         case errors.IntegrityError() | errors.DataError():
             return "refused", f"the database refuses it: {_first(error)}", error.diag.message_hint or ""
         case psycopg.OperationalError():

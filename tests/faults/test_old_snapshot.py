@@ -1,0 +1,99 @@
+"""F33 in full: somebody keeps a snapshot from before hundreds of thousands of revisions passed.
+
+In small it is in test_locks.py, by pages. Here a real pool works them off beside the snapshot, and figures are compared
+with those of the same pool just before. The ratio is the promise: both are of the same minute and machine.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from tests.process.daemon import Daemon, until
+from tests.process.own_server import OwnServer
+
+#: Revisions that pass beside the snapshot, in how many portions, and how many single ones are timed.
+PASSED, PORTION, TIMED = 300_000, 30_000, 100
+#: How much dearer they may be than before.
+MOST = 3.0
+HANDLERS = '''
+from workerpool import handler
+
+
+@handler("nothing")
+def nothing(job):
+    """Take no time."""
+'''
+INSERT = (
+    "INSERT INTO workerpool.revisions (item_key, handler) SELECT 'item ' || n %% 1000, 'nothing' "
+    "FROM generate_series(1, %s) n"
+)
+BUSY = "SELECT 1 FROM revisions WHERE status IN ('pending', 'processing') LIMIT 1"
+DEAD = (
+    "SELECT pg_stat_force_next_flush()::text, n_dead_tup AS dead FROM pg_stat_user_tables "
+    "WHERE relid = 'workerpool.revisions'::regclass"
+)
+Pool = Callable[..., Daemon]
+
+
+@pytest.fixture
+def daemon(own: OwnServer, tmp_path: Path) -> Iterator[Daemon]:
+    """A pool on a server of its own, whose handler does nothing."""
+    module = tmp_path / "nothing_handlers.py"
+    module.write_text(HANDLERS)
+    made = Daemon(own.url, tmp_path, handlers=module, lease="60s", log_level="info")
+    try:
+        yield made
+    finally:
+        made.clear()
+
+
+def pass_through(daemon: Daemon, how_many: int) -> float:
+    """Let so many revisions pass; returns how many a second."""
+    begun = time.monotonic()
+    daemon.connection.execute(INSERT, [how_many])
+    until(lambda: not daemon.sql(BUSY), 300, f"{how_many} have passed\n{daemon.tail()}")
+    return how_many / (time.monotonic() - begun)
+
+
+def pick_up(daemon: Daemon) -> float:
+    """Let single revisions pass through a pool at rest; returns the 95th percentile of their waits, in seconds."""
+    ids = []
+    for _ in range(TIMED):
+        ids.append(daemon.insert("single", "nothing"))
+        daemon.ended(ids[-1])
+    text = "SELECT extract(epoch FROM started_at - created_at) AS wait FROM revisions WHERE id = ANY (%s)"
+    return statistics.quantiles([float(row["wait"]) for row in daemon.sql(text, ids)], n=20)[-1]
+
+
+@pytest.mark.long
+def test_hundreds_of_thousands_pass_beside_an_old_snapshot(own: OwnServer, daemon: Daemon) -> None:
+    """Beside a snapshot of before, of which nothing can be cleaned up: the last revisions of 300,000 pass at a third of
+    the rate or more, a single one is picked up as soon, and when it is let go the dead rows go too.
+    """
+    daemon.start()
+    pass_through(daemon, PORTION)
+    rate, wait = pass_through(daemon, PORTION), pick_up(daemon)
+    daemon.sql("VACUUM ANALYZE workerpool.revisions")
+    with psycopg.connect(own.url) as old:
+        old.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        old.execute("SELECT 1 FROM workerpool.revisions LIMIT 1")
+        rates = [pass_through(daemon, PORTION) for _ in range(PASSED // PORTION)]
+        beside = pick_up(daemon)
+        dead = int(daemon.sql(DEAD)[0]["dead"])
+    daemon.sql("VACUUM workerpool.revisions")
+    left, after = int(daemon.sql(DEAD)[0]["dead"]), pass_through(daemon, PORTION)
+    told = f"{rate:.0f} a second before, beside it {', '.join(f'{each:.0f}' for each in rates)}, after it {after:.0f}; "
+    told += f"p95 of a single one {wait * 1000:.1f} ms and {beside * 1000:.1f} ms; dead rows {dead} and {left}"
+    print(told)
+    assert min(rates[-3:]) * MOST > rate, told
+    assert beside < MOST * wait, told
+    assert dead > PASSED, told
+    assert left < dead / 10, told
+    assert after * MOST > rate, told
+    assert daemon.stop() == 0

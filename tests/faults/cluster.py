@@ -20,6 +20,8 @@ from workerpool.store.embedded import program
 POWERLESS = ("unshare", "-U", "--map-user=65534", "--map-group=65534") if os.geteuid() == 0 else ()
 DATABASE = "postgres"
 LIMIT = 30.0
+#: In the file, which the recovery before a rewind reads too: pages without checksums can be told apart, the log is there.
+FOR_REWIND = "\nwal_log_hints = on\nwal_keep_size = 256MB\n"
 
 
 def call(name: str, *words: str) -> None:
@@ -56,8 +58,6 @@ class Node:
             "max_connections": "60",
             "wal_receiver_status_interval": "1s",
             "wal_retrieve_retry_interval": "200ms",
-            "wal_log_hints": "on",  # for pg_rewind, where pages have no checksums
-            "wal_keep_size": "256MB",
             **self.settings,
         }
         for name, value in given.items():
@@ -114,6 +114,8 @@ class Pair:
     def start_primary(self) -> None:
         """Make the primary alone."""
         call("initdb", "-D", str(self.primary.data), "-U", "postgres", "-A", "trust", "-N", "--wal-segsize=4")
+        with (self.primary.data / "postgresql.conf").open("a") as settings:
+            settings.write(FOR_REWIND)
         self.primary.start()
 
     def start(self) -> None:

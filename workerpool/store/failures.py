@@ -53,8 +53,6 @@ def describe(error: Exception) -> tuple[str, str, str] | None:
             return "config", f"the schema is not there or not whole: {_first(error)}", "run `workerpool migrate`"
         case errors.ReadOnlySqlTransaction():
             return "unavailable", f"the database may not be written to: {_first(error)}", WRITABLE
-        case errors.IntegrityError() | errors.DataError():
-            return "refused", f"the database refuses it: {_first(error)}", error.diag.message_hint or ""
         case psycopg.OperationalError():
             return (
                 "unavailable",

@@ -20,7 +20,7 @@ from workerpool.store.embedded import program
 POWERLESS = ("unshare", "-U", "--map-user=65534", "--map-group=65534") if os.geteuid() == 0 else ()
 DATABASE = "postgres"
 LIMIT = 30.0
-#: In the file, which the recovery before a rewind reads too: pages without checksums can be told apart, the log is there.
+#: In the file, which the recovery before a rewind reads too: the log stays, and pages without checksums are told apart.
 FOR_REWIND = "\nwal_log_hints = on\nwal_keep_size = 256MB\n"
 
 

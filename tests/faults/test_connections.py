@@ -16,6 +16,7 @@ from workerpool.store import migrate
 WORKERS, LIMIT = 8, 5
 #: Connections of the whole server; three of them are kept for administrators.
 ALL, LEASE = 9, 2.0
+SESSIONS = "SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'workerpool:%%:worker %%'"
 
 
 @pytest.fixture
@@ -98,9 +99,10 @@ def test_a_server_without_connections_is_waited_for(small: tuple[Daemon, OwnServ
     server.allow(max_connections="40")
     server.start()
     admin(daemon, server)
+    until(lambda: len(daemon.sql(SESSIONS)) == WORKERS, what="every worker has a connection")
     until(lambda: len(daemon.events("child.ready")) >= WORKERS + 1, what="every worker is ready")
     assert daemon.ended(daemon.insert("late", "work"))["status"] == "completed"
-    assert daemon.stop() == 0
+    assert daemon.stop() == 0, daemon.tail()
 
 
 def is_refused(event: dict[str, Any]) -> bool:

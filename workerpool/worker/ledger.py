@@ -22,6 +22,8 @@ from workerpool.store.line import Line, StatementRefused
 log = logs.get("worker")
 #: Ends that are remembered; how many of those that are lost are named in the log (each has a line in its own).
 MOST, NAMED = 5_000, 100
+#: Seconds by which the clocks of two servers may differ, and that a comparison may be on its way.
+SLACK = 1.0
 #: Of an end: the revision, the token of its claim, and when it was acknowledged (monotonic).
 End = tuple[int, UUID, float]
 
@@ -62,7 +64,7 @@ class Ledger:
         )
         ids, tokens, noted = zip(*ends.values(), strict=True)
         now = time.monotonic()
-        agos = [now - at for at in noted]
+        agos = [now - at + SLACK for at in noted]
         rows = line.call("lost_ends", ids=list(ids), tokens=list(tokens), agos=agos, told=told)
         if not rows:
             return

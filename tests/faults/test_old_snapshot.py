@@ -14,11 +14,13 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from tests.faults.conftest import rounds
 from tests.process.daemon import Daemon, until
 from tests.process.own_server import OwnServer
 
-#: Revisions that pass beside the snapshot, in how many portions, and how many single ones are timed.
-PASSED, PORTION, TIMED = 300_000, 30_000, 100
+#: Revisions that pass beside the snapshot in one portion; so many portions; and how many single ones are timed.
+PORTION, TIMED = 10_000, 100
+PORTIONS = rounds(ci=5, long=30)
 #: How much dearer they may be than before.
 MOST = 3.0
 HANDLERS = '''
@@ -71,10 +73,11 @@ def pick_up(daemon: Daemon) -> float:
     return statistics.quantiles([float(row["wait"]) for row in daemon.sql(text, ids)], n=20)[-1]
 
 
-@pytest.mark.long
-def test_hundreds_of_thousands_pass_beside_an_old_snapshot(own: OwnServer, daemon: Daemon) -> None:
-    """Beside a snapshot of before, of which nothing can be cleaned up: the last revisions of 300,000 pass at a third of
-    the rate or more, a single one is picked up as soon, and when it is let go the dead rows go too.
+@pytest.mark.parametrize("portions", PORTIONS)
+def test_many_pass_beside_an_old_snapshot(own: OwnServer, daemon: Daemon, portions: int) -> None:
+    """Beside a snapshot of before, of which nothing can be cleaned up: the last of 50,000 revisions (of 300,000 with
+    --long) pass at a third of the rate or more, a single one is picked up as soon, and when it is let go the dead rows
+    go too.
     """
     daemon.start()
     pass_through(daemon, PORTION)
@@ -83,7 +86,7 @@ def test_hundreds_of_thousands_pass_beside_an_old_snapshot(own: OwnServer, daemo
     with psycopg.connect(own.url) as old:
         old.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         old.execute("SELECT 1 FROM workerpool.revisions LIMIT 1")
-        rates = [pass_through(daemon, PORTION) for _ in range(PASSED // PORTION)]
+        rates = [pass_through(daemon, PORTION) for _ in range(portions)]
         beside = pick_up(daemon)
         dead = int(daemon.sql(DEAD)[0]["dead"])
     daemon.sql("VACUUM workerpool.revisions")
@@ -93,7 +96,7 @@ def test_hundreds_of_thousands_pass_beside_an_old_snapshot(own: OwnServer, daemo
     print(told)
     assert min(rates[-3:]) * MOST > rate, told
     assert beside < MOST * wait, told
-    assert dead > PASSED, told
+    assert dead > portions * PORTION, told
     assert left < dead / 10, told
     assert after * MOST > rate, told
     assert daemon.stop() == 0

@@ -257,3 +257,19 @@ def test_a_backup_is_restored_through_a_transaction_pooler(pooled: Pooled, tmp_p
         assert "500 revisions" in said(pooled.through, "restore", str(tmp_path / "queue.dump"))
         assert direct.execute(rows).fetchall() == before
     untouched(pooled)
+
+
+def test_a_parameter_that_is_refused_is_a_sentence(pooled: Pooled) -> None:
+    """By the pooler, which takes none, or by the server: commands say which it is and what to do, and doctor too."""
+    for url, options, name in (
+        (pooled.through, "-c jit=off", "options"),
+        (pooled.direct, "-c nosuch=1", "nosuch"),
+        (pooled.direct, "-c statement_timeout=soon", "statement_timeout"),
+    ):
+        given = make_conninfo(url, options=options)
+        status, doctor = command(given, "status"), command(given, "doctor")
+        assert status.returncode == 69, status.stdout + status.stderr
+        assert doctor.returncode == 1
+        for told in (status.stderr, doctor.stdout):
+            assert name in told
+            assert "correct it in `options` of WORKERPOOL_DATABASE_URL or in PGOPTIONS, or leave it out" in told

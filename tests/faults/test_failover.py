@@ -21,7 +21,7 @@ from tests.process.test_database_loss import ITEMS, all_done, check_history, loa
 from workerpool.store import migrate
 
 #: How often the primary is killed: as often as fits into the time of CI, and with --long.
-FAILOVERS = rounds(ci=5, long=20)
+FAILOVERS = rounds(ci=8, long=20)
 #: How often every session of the pool is cut, while an old primary waits for it to come back.
 CUTS = 5
 INSERT = (
@@ -243,7 +243,10 @@ def cut_all(node: Node) -> int:
 
 
 @pytest.mark.parametrize("pair", ["asynchronous"], indirect=True)
-@pytest.mark.parametrize("how", ["rewound", "read-only", "as it was"])
+@pytest.mark.parametrize(
+    "how",
+    [pytest.param("rewound", marks=pytest.mark.long), pytest.param("read-only", marks=pytest.mark.long), "as it was"],
+)
 def test_an_old_primary_that_comes_back_is_not_written_to(pair: Pair, daemon: Daemon, how: str) -> None:
     """The primary that was replaced comes back, the first in the URL: as a standby after pg_rewind, read-only with
     commits that nobody else has, or as it was, which is a second primary. All of the pool's sessions are cut again and

@@ -12,7 +12,7 @@ import json
 import re
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
@@ -58,7 +58,7 @@ class WorkerDesk:
         self._dropped = 0
         self.hold: Callable[[Claim, CancellationToken], None] = lambda *_: None
         """Stay here while the pause holds running revisions; whoever knows the pause puts its own here."""
-        self.written: Callable[[Sequence[Outcome]], object] = lambda _: None
+        self.written: Callable[[list[Outcome]], object] = lambda _: None
         """Told of an outcome that was committed with its handler's transaction."""
 
     def read_base(self, claim: Claim) -> object | None:

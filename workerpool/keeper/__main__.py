@@ -131,12 +131,16 @@ class Keeper:
         duties.relay_origin(self._board, self._line.origin)
         now = time.monotonic()
         self._connected, self._wait, self._facts, self._renewal.due_at = True, 0.05, Facts(), now
-        self._timers = dict.fromkeys(("beat", "tick", "schedules"), now) | {
+        lease = self._brief.lease
+        self._timers = {
+            "beat": now,
+            "tick": now,
             # The same holds for the workers of other hosts: they have as long to be seen again.
             "unhandled": now + self._brief.unhandled_after,
             **{name: now + HEAL_EVERY * random.random() for name in ("heal", "prune", "artifacts")},
+            "schedules": now,
             # After an outage the living had no chance to be renewed: nobody is rescued for a whole lease (R17).
-            "rescue": now + self._brief.lease,
+            "rescue": now + lease,
         }
         self._bury_at = now
         log.info("keeper.connected")

@@ -96,11 +96,13 @@ def test_what_only_reads_reads_from_a_standby(settings: dict[str, str]) -> None:
 
 
 def test_what_writes_is_refused_by_a_standby(settings: dict[str, str]) -> None:
-    """Every writing verb is refused with 4 and one sentence that says why."""
+    """Every writing verb ends with 69, as where there is no database, and one sentence that says why and what to do."""
     for words in WRITING:
         done = call(settings, words)
-        assert done.returncode == 4, (words, done.stdout + done.stderr)
+        assert done.returncode == 69, (words, done.stdout + done.stderr)
+        assert "the database may not be written to" in done.stderr
         assert "read-only transaction" in done.stderr
+        assert "name the server that may be written to in WORKERPOOL_DATABASE_URL" in done.stderr
         assert "Traceback" not in done.stderr
 
 
@@ -112,7 +114,7 @@ def test_a_standby_is_not_taken_for_the_server_of_a_pool(settings: dict[str, str
 
 
 def test_the_dashboard_is_served_from_a_standby(settings: dict[str, str], tmp_path: Path) -> None:
-    """`workerpool web` there answers what reads, its stream has no trouble to tell, and what writes is refused."""
+    """`workerpool web` there answers what reads, its stream has no trouble to tell, and what writes is answered 503."""
     port = free_port()
     with (tmp_path / "log").open("wb") as log:
         words = workerpool("web", "--http", f"127.0.0.1:{port}")
@@ -127,10 +129,11 @@ def test_the_dashboard_is_served_from_a_standby(settings: dict[str, str], tmp_pa
             while "event: queue" not in told:
                 told.append(events.readline().decode().strip())
         assert "event: trouble" not in told
-        status, problem = ask(port, "/api/revisions", OPERATOR, {"itemKey": "page"})
-        assert status >= 400
-        assert "read-only" in problem["detail"]
-        assert ask(port, "/api/queue", TOKEN)[0] not in (200, 401), "that it is used is written with the look"
+        for path, token, body in (("revisions", OPERATOR, {"itemKey": "page"}), ("queue", TOKEN, None)):
+            # (that a token of the table is used is written with the look)
+            status, problem = ask(port, f"/api/{path}", token, body)
+            assert (status, problem["status"], problem["type"]) == (503, 503, "urn:workerpool:problem:away")
+            assert "read-only" in problem["detail"]
     finally:
         server.terminate()
         assert server.wait(LIMIT) == 0

@@ -20,6 +20,8 @@ from workerpool.store.embedded import program
 POWERLESS = ("unshare", "-U", "--map-user=65534", "--map-group=65534") if os.geteuid() == 0 else ()
 DATABASE = "postgres"
 LIMIT = 30.0
+#: In the file, which the recovery before a rewind reads too: the log stays, and pages without checksums are told apart.
+FOR_REWIND = "\nwal_log_hints = on\nwal_keep_size = 256MB\n"
 
 
 def call(name: str, *words: str) -> None:
@@ -70,8 +72,13 @@ class Node:
             return True
         return False
 
+    @property
+    def source(self) -> str:
+        """What a standby is told of it, to follow it."""
+        return f"host=127.0.0.1 port={self.port} user=postgres dbname={DATABASE} application_name=standby"
+
     def sql(self, *statements: str) -> list[tuple[object, ...]]:
-        """Run statements as the administrator and return the rows of the last."""
+        """Run statements as the administrator, on a server that is read-only too, and return the rows of the last."""
         with psycopg.connect(self.url, autocommit=True) as connection:
             for each in statements:
                 cursor = connection.execute(each.encode())
@@ -104,18 +111,39 @@ class Pair:
         hosts = f"127.0.0.1:{self.primary.port},127.0.0.1:{self.standby.port}"
         return f"postgresql://postgres@{hosts}/{DATABASE}?target_session_attrs=read-write"
 
+    def start_primary(self) -> None:
+        """Make the primary alone."""
+        call("initdb", "-D", str(self.primary.data), "-U", "postgres", "-A", "trust", "-N", "--wal-segsize=4")
+        with (self.primary.data / "postgresql.conf").open("a") as settings:
+            settings.write(FOR_REWIND)
+        self.primary.start()
+
     def start(self) -> None:
         """Make both, and wait until the standby streams."""
-        call("initdb", "-D", str(self.primary.data), "-U", "postgres", "-A", "trust", "-N", "--wal-segsize=4")
-        self.primary.start()
-        source = f"host=127.0.0.1 port={self.primary.port} user=postgres application_name=standby"
-        call("pg_basebackup", "-D", str(self.standby.data), "-d", source, "-R", "-c", "fast", "-X", "stream", "-N")
+        self.start_primary()
+        how = ("-R", "-c", "fast", "-X", "stream", "-N")
+        call("pg_basebackup", "-D", str(self.standby.data), "-d", self.primary.source, *how)
+        self.follow()
+
+    def follow(self) -> None:
+        """Start the standby and wait until it follows, as synchronously as it should."""
         self.standby.start()
         until(self.streams, LIMIT, "the standby streams")
         if self._synchronous:
             self.primary.sql("ALTER SYSTEM SET synchronous_standby_names = 'standby'", "SELECT pg_reload_conf()")
             state = "SELECT 1 FROM pg_stat_replication WHERE sync_state = 'sync'"
             until(lambda: self.primary.sql(state), LIMIT, "the standby is synchronous")
+
+    def rejoin(self) -> None:
+        """Let the old primary, which is dead, come back as the standby of the one that replaced it; they change places.
+
+        What it wrote and the other never heard of is taken back.
+        """
+        self.primary, self.standby = self.standby, self.primary
+        self.primary.sql("CHECKPOINT")  # its control file has the new timeline only then
+        source = f"--source-server={self.primary.source}"
+        call("pg_rewind", "-D", str(self.standby.data), source, "-R", "--no-sync")
+        self.follow()
 
     def streams(self) -> bool:
         """Tell whether the standby follows."""
@@ -128,7 +156,8 @@ class Pair:
         self.standby.sql("SELECT 1")
 
     def promote(self) -> None:
-        """Make the standby the primary."""
+        """Make the standby the primary; nobody follows it yet."""
+        self.standby.sql("ALTER SYSTEM RESET synchronous_standby_names", "SELECT pg_reload_conf()")
         assert self.standby.sql("SELECT pg_promote(true, 30)") == [(True,)]
 
     def remove(self) -> None:

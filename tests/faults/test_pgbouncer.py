@@ -4,17 +4,22 @@ import os
 import shutil
 import signal
 import subprocess
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import httpx
 import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from tests.process.conftest import free_port
+from tests.process.asking import OPERATOR, asking, at_once, token_of
+from tests.process.conftest import free_port, up
 from tests.process.daemon import Daemon, until
 from tests.process.own_server import OwnServer
+from tests.process.test_effects import TABLES, ledger, total
 from tests.process.test_roles import command, said
 from workerpool.store import migrate
 
@@ -23,6 +28,10 @@ pytestmark = pytest.mark.skipif(
     reason="pgbouncer is missing (Debian: apt-get install pgbouncer)",
 )
 ITEMS, EACH, SERVERS = 20, 10, 4
+#: What PgBouncer itself gives to each client anew, and what each transaction has anew.
+CARRIED = ("application_name", "client_encoding", "DateStyle", "TimeZone", "standard_conforming_strings")
+ANEW = ("transaction_isolation", "transaction_read_only", "transaction_deferrable")
+LEFT = "SELECT name FROM pg_settings WHERE source = 'session' AND name <> ALL (%s)"
 CONFIGURATION = """
 [databases]
 * = host={host} port={port} user={user}
@@ -144,19 +153,23 @@ def test_two_hundred_ordered_revisions_through_a_transaction_pooler(daemon: Daem
     assert daemon.stop() == 0
 
 
+def untouched(pooled: Pooled) -> None:
+    """See that another client, which gets the same server connections, finds nothing of ours in them."""
+    with psycopg.connect(pooled.through, autocommit=True, prepare_threshold=None) as connection:
+        for _ in range(SERVERS * 5):
+            assert connection.execute(LEFT, [[*CARRIED, *ANEW]]).fetchall() == []
+            assert connection.execute("SELECT name FROM pg_prepared_statements").fetchall() == []
+            assert connection.execute("SELECT pg_listening_channels()").fetchall() == []
+            assert connection.execute("SELECT 1 FROM pg_cursors WHERE is_holdable").fetchall() == []
+
+
 def test_nothing_is_left_in_the_servers_sessions(daemon: Daemon, pooled: Pooled) -> None:
     """Another client that gets the same server connections finds no settings, statements or subscriptions of ours."""
     daemon.start()
     for number in range(20):
         daemon.insert(f"item{number}", "work")
     until(lambda: not daemon.sql("SELECT FROM revisions WHERE status <> 'completed'"), what="all are done")
-    ours = "SELECT name FROM pg_settings WHERE source = 'session' AND name IN ('statement_timeout', 'lock_timeout', "
-    ours += "'enable_seqscan', 'plan_cache_mode', 'idle_in_transaction_session_timeout')"
-    with psycopg.connect(pooled.through, autocommit=True, prepare_threshold=None) as connection:
-        for _ in range(SERVERS * 5):
-            assert connection.execute(ours).fetchall() == []
-            assert connection.execute("SELECT name FROM pg_prepared_statements").fetchall() == []
-            assert connection.execute("SELECT pg_listening_channels()").fetchall() == []
+    untouched(pooled)
     assert daemon.stop() == 0
 
 
@@ -167,3 +180,96 @@ def test_doctor_says_what_a_pooler_costs(pooled: Pooled) -> None:
         told = command(pooled.through, "doctor").stdout
     assert "pooler" in told
     assert "NOTIFY is not heard" in told
+
+
+def test_effects_commit_with_the_outcome_through_a_transaction_pooler(daemon: Daemon, pooled: Pooled) -> None:
+    """job.transaction(): writes and outcome together and once, a worker killed in the middle of one; a statement that
+    is used often enough to be prepared; and nothing is left in the server's sessions.
+    """
+    daemon.sql(TABLES)
+    daemon.start()
+    revisions = [daemon.insert(f"item{n % 4}", "ledger", {"statements": 1 + n % 6, "seconds": 0.1}) for n in range(20)]
+    until(lambda: len(ledger(daemon)) >= 4, what="four are done")
+    before = len(daemon.entries("begin"))
+    until(lambda: len(daemon.entries("begin")) > before, what="one is under way")
+    os.kill(daemon.child("W1"), signal.SIGKILL)
+    assert {daemon.ended(each)["status"] for each in revisions} == {"completed"}
+    done = [(row["id"], row["attempt"]) for row in daemon.sql("SELECT id, attempt FROM revisions ORDER BY id")]
+    assert ledger(daemon) == done
+    assert total(daemon) == sum(1 + n % 6 for n in range(20))
+    untouched(pooled)
+    assert daemon.stop() == 0
+
+
+def test_the_api_works_through_a_transaction_pooler(daemon: Daemon, pooled: Pooled) -> None:
+    """What it writes and reads, a worker over HTTP that claims, reports and completes, a pause, and a cancel; many ask
+    at once; nothing is left in the server's sessions, and no request fails.
+    """
+    daemon.settings |= {"http": f"127.0.0.1:{free_port()}", "api_token": OPERATOR, "unhandled_after": "1m"}
+    up(daemon)
+    with asking(daemon, OPERATOR) as client, asking(daemon, token_of(daemon, "far")) as far:
+
+        def answer(method: str, path: str, body: object = None, who: httpx.Client = client) -> dict[str, Any]:
+            got = who.request(method, path, json=body)
+            assert got.is_success, got.text
+            found: dict[str, Any] = got.json()
+            return found
+
+        made = at_once(
+            20, lambda n: answer("POST", "/api/revisions", {"itemKey": f"item{n % 5}", "handler": "work"})["id"]
+        )
+        assert len(set(made)) == 20
+        assert {daemon.ended(each)["status"] for each in made} == {"completed"}
+        assert answer("GET", f"/api/revisions/{made[0]}")["status"] == "completed"
+        assert answer("GET", "/api/items/item0")["itemKey"] == "item0"
+        mine = answer("POST", "/api/revisions", {"itemKey": "far", "handler": "elsewhere"})["id"]
+        asked = {"claimRequestId": str(uuid.uuid4()), "handlers": ["elsewhere"]}
+        job = answer("POST", "/api/queue/jobs/claim", asked, far)["job"]
+        assert job["id"] == mine
+        mark, there = {"claimToken": job["claimToken"]}, f"/api/queue/jobs/{mine}"
+        answer("POST", f"{there}/heartbeat", mark, far)
+        answer("POST", f"{there}/progress", mark | {"percentage": 50, "step": "half"}, far)
+        assert answer("GET", f"/api/revisions/{mine}")["progressPercentage"] == 50
+        answer("POST", f"{there}/complete", mark | {"result": {"summary": "done"}}, far)
+        assert daemon.row(mine)["status"] == "completed"
+        answer("POST", "/api/system/worker-pause", {"action": "pause", "mode": "drain", "reason": "a test"})
+        held = answer("POST", "/api/revisions", {"itemKey": "held", "handler": "work"})["id"]
+        assert answer("GET", "/api/system/worker-pause")["workersPaused"] is True
+        answer("POST", f"/api/revisions/{held}/cancel", {"reason": "not wanted"})
+        answer("POST", "/api/system/worker-pause", {"action": "resume"})
+        assert daemon.ended(held)["status"] == "cancelled"
+    untouched(pooled)
+    assert not daemon.events("request.failed")
+    assert daemon.stop() == 0
+
+
+def test_a_backup_is_restored_through_a_transaction_pooler(pooled: Pooled, tmp_path: Path) -> None:
+    """All of it comes back, and the next client of the same server connections finds no setting of pg_restore's."""
+    rows = "SELECT id, item_key, status, payload FROM workerpool.revisions ORDER BY id"
+    with psycopg.connect(pooled.direct, autocommit=True) as direct:
+        direct.execute(
+            "INSERT INTO workerpool.revisions (item_key, payload) SELECT 'item' || n % 7, jsonb_build_object('n', n) "
+            "FROM generate_series(1, 500) n"
+        )
+        before = direct.execute(rows).fetchall()
+        said(pooled.direct, "backup", str(tmp_path / "queue.dump"))
+        said(pooled.direct, "migrate", "--down-to", "base", "--yes")
+        assert "500 revisions" in said(pooled.through, "restore", str(tmp_path / "queue.dump"))
+        assert direct.execute(rows).fetchall() == before
+    untouched(pooled)
+
+
+def test_a_parameter_that_is_refused_is_a_sentence(pooled: Pooled) -> None:
+    """By the pooler, which takes none, or by the server: commands say which it is and what to do, and doctor too."""
+    for url, options, name in (
+        (pooled.through, "-c jit=off", "options"),
+        (pooled.direct, "-c nosuch=1", "nosuch"),
+        (pooled.direct, "-c statement_timeout=soon", "statement_timeout"),
+    ):
+        given = make_conninfo(url, options=options)
+        status, doctor = command(given, "status"), command(given, "doctor")
+        assert status.returncode == 69, status.stdout + status.stderr
+        assert doctor.returncode == 1
+        for told in (status.stderr, doctor.stdout):
+            assert name in told
+            assert "correct it in `options` of WORKERPOOL_DATABASE_URL or in PGOPTIONS, or leave it out" in told

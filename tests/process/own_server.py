@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -21,10 +22,12 @@ LIMIT = timedelta(seconds=30)
 class OwnServer:
     """The server; its data outlives each of its processes."""
 
-    def __init__(self) -> None:
-        programs = os.environ.get("WORKERPOOL_TEST_PG_BIN")
+    def __init__(self, programs: Path | None = None, **settings: str) -> None:
+        """*programs*: a folder with other PostgreSQL programs; *settings* go before those of all tests."""
+        given = os.environ.get("WORKERPOOL_TEST_PG_BIN")
+        folder = programs or (Path(given) if given else None)
         self.home = Path(tempfile.mkdtemp(prefix="workerpool-test-"))
-        self._facts = Server(self.home, folder=Path(programs) if programs else None, settings=QUICK)
+        self._facts = Server(self.home, folder=folder, settings=tuple((dict(QUICK) | settings).items()))
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -48,6 +51,10 @@ class OwnServer:
         (self._facts.data / "pg_hba.conf").write_text("local all all trust\n")
         with psycopg.connect(self.admin, autocommit=True) as connection:
             connection.execute("SELECT pg_reload_conf()")
+
+    def allow(self, **settings: str) -> None:
+        """Let it have other settings from its next start on."""
+        self._facts = replace(self._facts, settings=tuple((dict(self._facts.settings) | settings).items()))
 
     def stop(self, number: signal.Signals = signal.SIGINT) -> None:
         """Stop it: INT ends its sessions first, QUIT is a crash."""

@@ -14,6 +14,7 @@ from psycopg.conninfo import make_conninfo
 
 from tests.process.daemon import Daemon, until
 from tests.process.own_server import OwnServer
+from workerpool.store.origin import origin_of
 
 As = Callable[[str], str]
 LOGINS = """
@@ -46,10 +47,16 @@ def said(url: str, *arguments: str) -> str:
     return done.stdout
 
 
-@pytest.fixture(scope="module")
-def login() -> Iterator[As]:
+#: The oldest PostgreSQL that is supported, as Debian has it: rights of CREATEROLE are others there.
+OLDEST = Path("/usr/lib/postgresql/15/bin")
+needs_oldest = pytest.mark.skipif(not (OLDEST / "postgres").exists(), reason=f"PostgreSQL 15 is not in {OLDEST}")
+PROGRAMS = [pytest.param(None, id="usual"), pytest.param(OLDEST, id="15", marks=needs_oldest)]
+
+
+@pytest.fixture(scope="module", params=PROGRAMS)
+def login(request: pytest.FixtureRequest) -> Iterator[As]:
     """A server where `dba`, no superuser, made schema and roles, and logins are members: the URL for each of them."""
-    server = OwnServer()
+    server = OwnServer(request.param)
     try:
         server.start()
         server.let_in()
@@ -64,6 +71,7 @@ def login() -> Iterator[As]:
         assert "workerpool_owner (migrates), workerpool_runtime (works) and workerpool_readonly (looks)" in told
         with psycopg.connect(server.admin, autocommit=True) as connection:
             connection.execute(MEMBERS)
+            assert request.param is None or connection.info.server_version // 10_000 == 15
             if connection.info.server_version >= 160_000:  # before, CREATEROLE might change every login
                 done = command(url("dba"), "migrate", "--roles")
                 assert done.returncode == 0, done.stderr
@@ -269,3 +277,11 @@ def test_a_schema_with_a_long_name_is_refused_by_name(login: As) -> None:
     done = command(login("dba"), "migrate", "--roles", "--sql", WORKERPOOL_SCHEMA="s" * 60)
     assert done.returncode == 78
     assert "63 are allowed" in done.stderr
+
+
+def test_runtime_may_ask_which_server_it_is(login: As) -> None:
+    """The identifier of the cluster and its timeline: without them nobody could say that there was a failover."""
+    with psycopg.connect(login("runner"), autocommit=True) as connection:
+        origin = origin_of(connection)
+    assert origin is not None
+    assert (origin.system > 0, origin.timeline) == (True, 1)

@@ -52,6 +52,9 @@ def _look(settings: Settings, url: str, where: str) -> Iterator[Finding]:
         yield _refused("database", error)
         return
     yield ok("database", f"reached: {where}")
+    if found.exposed is not None:
+        told = f"the connection to {found.exposed} is not encrypted: rows and passwords cross the network as they are"
+        yield warning("encryption", told, "add sslmode=verify-full to WORKERPOOL_DATABASE_URL (docs/database.md)")
     yield from _server(settings, found)
     yield from _permissions(settings, found)
     yield _schema(settings, found)

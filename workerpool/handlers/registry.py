@@ -148,6 +148,11 @@ def limits() -> dict[str, int]:
     return {name: spec.concurrency for name, spec in sorted(_HANDLERS.items()) if spec.concurrency}
 
 
+def attempts() -> dict[str, int]:
+    """Return how often each handler that says so is tried."""
+    return {name: spec.max_attempts for name, spec in sorted(_HANDLERS.items()) if spec.max_attempts}
+
+
 def load(modules: tuple[str, ...]) -> None:
     """Import each module: a dotted name (the current directory is looked at too) or the path of a .py file.
 

@@ -52,8 +52,8 @@ class Keeper:
     def __init__(self, brief: KeeperBrief, channel: Channel, board: Board) -> None:
         self._brief, self._channel, self._board = brief, channel, board
         self._flock, self._walk, self._schedules = Flock(), duties.Walk(), Schedules()
-        self._line = Line(brief.url, brief.schema, "keeper")
-        self._ear, self._tally = Ear(brief.url, brief.schema), Tally(self._line)
+        self._line = Line(brief.url, brief.schema, "keeper", board.origin)
+        self._ear, self._tally = Ear(brief.url, brief.schema, board.origin), Tally(self._line)
         self._renewal = Renewal(brief, self._flock, board, self._line)
         self._waker = Waker(brief.bells, board, self._flock)
         self._connected, self._retry_at, self._wait = False, 0.0, 0.05
@@ -128,6 +128,7 @@ class Keeper:
         except (LineLost, StatementRefused) as error:
             self._lose(error)
             return
+        duties.relay_origin(self._board, self._line.origin)
         now = time.monotonic()
         self._connected, self._wait, self._facts, self._renewal.due_at = True, 0.05, Facts(), now
         lease = self._brief.lease

@@ -15,6 +15,7 @@ import psutil
 
 from workerpool import logs
 from workerpool.core.briefs import KeeperBrief
+from workerpool.core.origin import Origin
 from workerpool.job import artifacts
 from workerpool.keeper.facts import Facts
 from workerpool.keeper.flock import Flock, Sheep
@@ -58,6 +59,19 @@ def relay_pause(board: Board, facts: Facts) -> bool:
     board.mark_pause(facts.version)
     log.info("pause.changed", version=facts.version, paused=facts.paused)
     return True
+
+
+def relay_origin(board: Board, origin: Origin | None) -> None:
+    """Write on the board which server was reached, so that nobody of this host goes back to one that it replaced, and
+    say where it is another one than before. None: it does not say which it is.
+    """
+    before = board.origin()
+    if origin is None or origin == before:
+        return
+    if before is not None:
+        changed = {"old_timeline": before.timeline, "new_timeline": origin.timeline}
+        log.warning("database.failed_over", **changed, same_cluster=before.system == origin.system)
+    board.mark_origin(origin)
 
 
 def lift_pauses(line: Line) -> None:

@@ -17,11 +17,13 @@ from workerpool.core.briefs import PrepareBrief, from_message
 from workerpool.core.outcome import released
 from workerpool.link import tether
 from workerpool.link.channel import Channel
+from workerpool.store.connection import is_exposed
 from workerpool.store.line import Line, LineLost, StatementRefused
 from workerpool.store.session import Session, newest
 
 log = logs.get("prepare")
 EXIT_NO_DATABASE, EXIT_CONFIG = 69, 78
+USE_TLS = "add sslmode=verify-full to WORKERPOOL_DATABASE_URL: rows and the password cross the network as they are"
 
 
 def main() -> int:
@@ -61,6 +63,8 @@ def prepare(brief: PrepareBrief) -> int:
 
 def _migrate(brief: PrepareBrief) -> None:
     with Session(brief.url, brief.schema, "prepare") as session:
+        if is_exposed(session.connection):
+            log.warning("database.exposed", host=session.connection.info.host, hint=USE_TLS)
         if session.version() == newest():
             return
     from workerpool.store import migrate  # only now: Alembic takes longer to import than all else here

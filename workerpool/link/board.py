@@ -1,9 +1,9 @@
 """Shared memory with one record for each slot: what runs there, readable after a kill (R22).
 
 Owns: the layout. The worker of a slot writes its running attempt and state; the keeper writes the last accepted
-renewal, what is to be cancelled, and the version of the pause; the manager reads. Invariant: a record whose sequence
-number is odd was being changed, which only happens while no handler runs; so a reader never takes half of one attempt
-for another.
+renewal, what is to be cancelled, the version of the pause, and the server of the database; the manager reads.
+Invariant: a record whose sequence number is odd was being changed, which only happens while no handler runs; so a
+reader never takes half of one attempt for another.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ import os
 import struct
 from dataclasses import dataclass
 from uuid import UUID
+
+from workerpool.core.origin import Origin
 
 #: The environment variable that holds the number of the inherited descriptor.
 VARIABLE = "WORKERPOOL_BOARD"
@@ -27,9 +29,11 @@ _COUNT = struct.Struct("<Qi")  # completed, state
 _FLOAT = struct.Struct("<d")
 _LONG = struct.Struct("<q")
 _CANCEL = struct.Struct("<q16sd")  # revision, token, asked at
+_ORIGIN = struct.Struct("<qq")
 _DEADLINE_AT, _COUNT_AT, _RENEWED_AT, _CANCEL_AT = 40, 80, 96, 104
-#: Behind the records: the version of the pause that the keeper has seen.
+#: Behind the records: the version of the pause that the keeper has seen, and the server that it works on.
 _PAUSE_AT = SLOTS * RECORD
+_ORIGIN_AT = _PAUSE_AT + _LONG.size
 SIZE = _PAUSE_AT + RECORD
 
 
@@ -95,6 +99,15 @@ class Board:
     def mark_pause(self, version: int) -> None:
         """Keeper: this version of the pause is in force."""
         _LONG.pack_into(self._memory, _PAUSE_AT, version)
+
+    def origin(self) -> Origin | None:
+        """Return the server that the keeper worked on last; None: none yet, or it does not say which it is."""
+        system, timeline = _ORIGIN.unpack_from(self._memory, _ORIGIN_AT)
+        return Origin(system, timeline) if timeline else None
+
+    def mark_origin(self, origin: Origin) -> None:
+        """Keeper: this is the server that the pool works on."""
+        _ORIGIN.pack_into(self._memory, _ORIGIN_AT, origin.system, origin.timeline)
 
     def renewed(self, slot: int) -> float:
         """Return the monotonic instant at which the last renewal that the database accepted was sent; 0: none yet."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import socket
 from functools import cache
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,18 @@ def settle_in(connection: Reached) -> None:
         connection.pooled, connection.prepare_threshold = True, None
     else:
         connection.execute(PATIENCE)
+
+
+def is_exposed(connection: psycopg.Connection[Any]) -> bool:
+    """Tell whether rows and passwords cross a network as they are: no TLS, and the server is not on this host."""
+    if connection.pgconn.ssl_in_use:
+        return False
+    with socket.socket(fileno=os.dup(connection.fileno())) as ours:
+        if ours.family == socket.AF_UNIX:
+            return False
+        here, there = ours.getsockname()[0], ours.getpeername()[0]
+    # Whoever speaks to an address of this host does so from that same address.
+    return bool(here != there) and not ip_address(there).is_loopback
 
 
 def connect(url: str, *, role: str, autocommit: bool = True) -> Reached:

@@ -197,7 +197,8 @@ def _pour(
         shutil.copyfileobj(source.stdout, psql.stdin, 1 << 20)
         if source.wait() == 0:
             last = (SQL / "restored.sql").read_text(encoding="utf-8").replace("{schema}", quoted(schema))
-            psql.stdin.write(f"{last}\nCOMMIT;\n".encode())
+            # (the settings of pg_restore are the session's, and behind a pooler that is the next client's too)
+            psql.stdin.write(f"{last}\nRESET ALL;\nCOMMIT;\n".encode())
         psql.stdin.close()
     except BrokenPipeError:  # psql has ended: its words say why
         source.kill()

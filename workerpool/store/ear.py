@@ -6,19 +6,24 @@ is not heard.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import psycopg
 from psycopg import sql
 from psycopg.rows import TupleRow
 
+from workerpool.core.origin import Origin
 from workerpool.store.connection import connect
 from workerpool.store.line import LineLost
+from workerpool.store.origin import reach_server
 
 
 class Ear:
     """A connection that only listens."""
 
-    def __init__(self, url: str, schema: str) -> None:
-        self._url, self._schema = url, schema
+    def __init__(self, url: str, schema: str, known: Callable[[], Origin | None] = lambda: None) -> None:
+        """*known*: the server that the pool works on; one that it has replaced is not listened to."""
+        self._url, self._schema, self._known = url, schema, known
         self._connection: psycopg.Connection[TupleRow] | None = None
         self.is_deaf = False
         """Whether a pooler stands between: nothing can be heard through it, and whoever would listen looks instead."""
@@ -27,7 +32,7 @@ class Ear:
         """Connect and listen. Raises LineLost."""
         self.close()
         try:
-            connection = connect(self._url, role="keeper listens")
+            connection, _ = reach_server(lambda url: connect(url, role="keeper listens"), self._url, self._known())
             self.is_deaf = connection.pooled
             if self.is_deaf:
                 connection.close()

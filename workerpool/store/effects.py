@@ -9,18 +9,20 @@ rolled back. No lock of the queue is taken before the last statements (R9).
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
 import psycopg
 from psycopg import errors, pq
 from psycopg.rows import TupleRow
 
+from workerpool.core.origin import Origin
 from workerpool.core.outcome import Outcome
 from workerpool.core.revision import Claim
 from workerpool.link.failpoints import reach
 from workerpool.store.connection import LIVELY, statement
 from workerpool.store.line import LineLost, outcome_arrays
+from workerpool.store.origin import reach_server
 
 #: How often a settlement that met somebody's lock is tried; each try waits up to three seconds for it.
 TRIES = 10
@@ -97,9 +99,13 @@ class EffectsConnection(psycopg.Connection[TupleRow]):
 class Effects:
     """The transactions of one worker's attempts, one after the other."""
 
-    def __init__(self, url: str, schema: str, name: str, lease: float = SILENCE) -> None:
-        """*name*: the worker's, which pg_stat_activity shows; *lease*: its leases, in seconds."""
-        self._url, self._schema, self._name = url, schema, name
+    def __init__(
+        self, url: str, schema: str, name: str, lease: float = SILENCE, known: Callable[[], Origin | None] = lambda: None
+    ) -> None:
+        """*name*: the worker's, which pg_stat_activity shows; *lease*: its leases, in seconds; *known*: the server that the
+        pool works on.
+        """
+        self._url, self._schema, self._name, self._known = url, schema, name, known
         self._silence = f"{int(1000 * min(SILENCE, lease))}ms"
         self._connection: EffectsConnection | None = None
         self._claim: Claim | None = None
@@ -126,7 +132,8 @@ class Effects:
         for attempt in (1, 2):
             try:
                 if self._connection is None or self._connection.closed:
-                    self._connection = EffectsConnection.connect(self._url, **self._options())
+                    self._connection, _ = reach_server(self._connect, self._url, self._known())
+                    self._connection.autocommit = False
                     # The end of an attempt takes prepared statements away, and the driver would go on using them.
                     self._connection.prepare_threshold = None
                 # The first statement begins the transaction; connection.transaction() inside is then a savepoint.
@@ -147,11 +154,11 @@ class Effects:
                     raise LineLost(error) from error
         raise AssertionError("either it is lent or it is lost")
 
-    def _options(self) -> dict[str, Any]:
-        given = psycopg.conninfo.conninfo_to_dict(self._url)
+    def _connect(self, url: str) -> EffectsConnection:
+        given = psycopg.conninfo.conninfo_to_dict(url)
         options: dict[str, Any] = {key: value for key, value in LIVELY.items() if key not in given}
         options.setdefault("target_session_attrs", given.get("target_session_attrs") or "read-write")
-        return options
+        return EffectsConnection.connect(url, autocommit=True, **options)
 
     def _check(self, connection: EffectsConnection, claim: Claim) -> None:
         if connection.closed or connection.info.transaction_status == pq.TransactionStatus.UNKNOWN:

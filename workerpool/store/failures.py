@@ -20,6 +20,12 @@ _EMBEDDED = (
     embedded.Unusable,
 )
 
+#: What to do where a server refuses to write.
+WRITABLE = "it is a standby, or made read-only: name the server that may be written to in WORKERPOOL_DATABASE_URL"
+#: How a server, or a pooler before it, says that it will not have a parameter of the URL; and what to do.
+REFUSED = ("unsupported startup parameter", "unrecognized configuration parameter", "invalid value for parameter")
+CORRECT = "correct it in `options` of WORKERPOOL_DATABASE_URL or in PGOPTIONS, or leave it out"
+
 
 def describe(error: Exception) -> tuple[str, str, str] | None:
     """Return (kind, sentence, hint) for *error*, kind being unavailable, busy, config, refused or usage.
@@ -48,14 +54,13 @@ def describe(error: Exception) -> tuple[str, str, str] | None:
             )
         case errors.UndefinedTable() | errors.InvalidSchemaName() | errors.UndefinedFunction():
             return "config", f"the schema is not there or not whole: {_first(error)}", "run `workerpool migrate`"
-        case errors.IntegrityError() | errors.DataError():
-            return "refused", f"the database refuses it: {_first(error)}", error.diag.message_hint or ""
+        case errors.ReadOnlySqlTransaction():
+            return "unavailable", f"the database may not be written to: {_first(error)}", WRITABLE
         case psycopg.OperationalError():
-            return (
-                "unavailable",
-                f"the database is not reachable: {_first(error)}",
-                "`workerpool doctor` looks for the cause",
+            hint = (
+                CORRECT if any(words in str(error) for words in REFUSED) else "`workerpool doctor` looks for the cause"
             )
+            return "unavailable", f"the database is not reachable: {_first(error)}", hint
         case psycopg.Error():
             return "refused", f"the database refuses it: {_first(error)}", error.diag.message_hint or ""
         case _:

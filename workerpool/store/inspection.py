@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from workerpool.store.connection import is_exposed
 from workerpool.store.session import Row, Session, newest
 
 Pooler = Literal["none", "session", "transaction"]
@@ -16,13 +17,16 @@ OLDEST_SERVER = 150_000
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """The facts of a database; *server* is the row of `server.sql`, *lacking* the tables that this role may not use."""
+    """The facts of a database; *server* is the row of `server.sql`, *lacking* the tables that this role may not use,
+    *exposed* the host of a server elsewhere that is spoken to without TLS.
+    """
 
     server: Row
     found: str | None
     known: str
     lacking: tuple[str, ...]
     pooler: Pooler
+    exposed: str | None
 
 
 def inspect(url: str, schema: str) -> Inspection:
@@ -32,7 +36,8 @@ def inspect(url: str, schema: str) -> Inspection:
         assert server is not None, "server answers one row"
         lacking = tuple(row["name"] for row in session.rows("permissions", schema_name=schema))
         version = session.version() if server["may_use"] or not server["schema_there"] else None
-        return Inspection(server, version, newest(), lacking, pooler(session, url))
+        exposed = session.connection.info.host if is_exposed(session.connection) else None
+        return Inspection(server, version, newest(), lacking, pooler(session, url), exposed)
 
 
 def pooler(session: Session, url: str) -> Pooler:

@@ -1,17 +1,15 @@
 """A worker's one connection: a turn may be under way on it while handlers run.
 
 Owns: the connection, the order of what is sent on it, and its loss. Does not own: what to claim, or what to do with
-an answer.
-Invariant: at most one turn is under way; whoever needs the connection for something else takes that turn's answer
-first and keeps it
-for the one who asked (``collect``). Safe to be used from two threads.
+an answer. Invariant: at most one turn is under way; whoever needs the connection for something else takes that turn's
+answer first and keeps it for the one who asked (``collect``). Safe to be used from two threads.
 """
 
 from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -21,12 +19,14 @@ from psycopg import errors
 from psycopg.adapt import Transformer
 from psycopg.rows import TupleRow
 
+from workerpool.core.origin import Origin
 from workerpool.core.outcome import Outcome
 from workerpool.core.revision import Claim
 from workerpool.link.failpoints import reach
 from workerpool.store.connection import PATIENCE, Reached, connect, statement
 from workerpool.store.errand import Errand, of_the_transaction
 from workerpool.store.flight import Flight, Sent, prepare
+from workerpool.store.origin import reach_server
 
 
 class LineLost(Exception):
@@ -82,8 +82,7 @@ class Answer:
 
 
 #: The plans of the queue's functions are fixed by its indexes, whatever the statistics say at this moment: a plan
-#: made for an empty table
-#: would walk a full one.
+#: made for an empty table would walk a full one.
 STEADY = (
     "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET enable_bitmapscan = off; "
     "SET enable_hashjoin = off; SET enable_mergejoin = off; SET enable_sort = off; SET jit = off"
@@ -124,8 +123,11 @@ def outcome_arrays(outcomes: Sequence[Outcome]) -> dict[str, Any]:
 class Line:
     """The connection of one worker."""
 
-    def __init__(self, url: str, schema: str, role: str) -> None:
-        self._url, self._schema, self._role = url, schema, role
+    def __init__(self, url: str, schema: str, role: str, known: Callable[[], Origin | None] = lambda: None) -> None:
+        """*known*: the server that the pool works on; one that it has replaced is not worked on."""
+        self._url, self._schema, self._role, self._known = url, schema, role, known
+        self.origin: Origin | None = None
+        self.met: Callable[[Line], object] = lambda _: None  # called after each connection
         self._lock = threading.RLock()
         self._connection: Reached | None = None
         self._transformer = Transformer()
@@ -143,7 +145,8 @@ class Line:
         with self._lock:
             self.close()
             try:
-                self._connection = connect(self._url, role=self._role)
+                reached = reach_server(lambda url: connect(url, role=self._role), self._url, self._known())
+                self._connection, self.origin = reached
                 self.pooled = self._connection.pooled
                 self._manners = of_the_transaction(f"{PATIENCE}; {STEADY}")
                 if not self.pooled:
@@ -153,6 +156,7 @@ class Line:
                 self._prepared.clear()
             except psycopg.Error as error:
                 raise LineLost(error) from error
+            self.met(self)
 
     def forget(self) -> None:
         """Forget the answer of a turn that was lost: its sender knows."""

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 
+from psycopg import errors
 from psycopg_pool import ConnectionPool, PoolTimeout
 
 from workerpool.store.connection import Reached, parameters, settle_in
@@ -66,5 +67,8 @@ class Sessions:
             raise NoSession from None
         try:
             yield Session.over(connection, self._schema)
+        except errors.ReadOnlySqlTransaction:
+            connection.close()  # another server of the URL may be the one that is written to by now
+            raise
         finally:
             self._pool.putconn(connection)

@@ -32,6 +32,7 @@ from workerpool.worker.desk import WorkerDesk
 from workerpool.worker.footing import Footing
 from workerpool.worker.hand import Hand
 from workerpool.worker.lapse import LapseWatch
+from workerpool.worker.ledger import Ledger
 from workerpool.worker.loop import Loop
 from workerpool.worker.output import HandlerOutput
 from workerpool.worker.perform import Performer
@@ -74,17 +75,11 @@ def main() -> int:
 
 
 def _work(brief: WorkerBrief, channel: Channel, board: Board, wakeup: int) -> int:
-    line = Line(brief.url, brief.schema, f"worker {brief.slot}")
-    specs, hand, desk = (
-        registry.known(),
-        Hand(),
-        WorkerDesk(
-            line,
-            brief.lease,
-            Effects(brief.url, brief.schema, brief.worker_id, brief.lease),
-            Path(brief.home).absolute(),
-        ),
-    )
+    line = Line(brief.url, brief.schema, f"worker {brief.slot}", board.origin)
+    effects = Effects(brief.url, brief.schema, brief.worker_id, brief.lease, board.origin)
+    specs, hand, desk = registry.known(), Hand(), WorkerDesk(line, brief.lease, effects, Path(brief.home).absolute())
+    ledger = Ledger(brief.worker_id)
+    line.met, hand.written, desk.written = ledger.meet, ledger.note, ledger.note
     handlers = tuple(sorted(specs))
     if not _connect(line, brief, handlers, channel, wakeup):
         return 0

@@ -58,6 +58,8 @@ class WorkerDesk:
         self._dropped = 0
         self.hold: Callable[[Claim, CancellationToken], None] = lambda *_: None
         """Stay here while the pause holds running revisions; whoever knows the pause puts its own here."""
+        self.written: Callable[[list[Outcome]], object] = lambda _: None
+        """Told of an outcome that was committed with its handler's transaction."""
 
     def read_base(self, claim: Claim) -> object | None:
         """Return the item's current content; waits for a database that is away. Raises LineLost after a lease."""
@@ -121,7 +123,9 @@ class WorkerDesk:
             written = self._effects.commit(claim, outcome)
         except LineLost as error:
             written = self._was_written(claim, error)
-        if not written:
+        if written:
+            self.written([outcome])
+        else:
             log.warning("revision.fenced", revision_id=claim.revision_id, verdict="completed")
         return replace(outcome, written=True)
 

@@ -24,6 +24,8 @@ class Hand:
         self._done: list[Outcome] = []
         self._under_way: list[Outcome] = []
         self._running: Claim | None = None
+        self.written: Callable[[Sequence[Outcome]], object] = lambda _: None
+        """Told of the outcomes that the database has acknowledged; whoever remembers them puts its own here."""
 
     def take_in(self, claims: Sequence[Claim]) -> None:
         """Hold what was claimed."""

@@ -28,7 +28,7 @@ from workerpool.worker.footing import Wear
 from workerpool.worker.hand import Hand
 from workerpool.worker.pausing import Pausing
 from workerpool.worker.perform import Performer
-from workerpool.worker.settling import note_lost, note_outcome, reconcile, settle_all, still_ours
+from workerpool.worker.settling import note_outcome, note_written, reconcile, settle_all, still_ours
 from workerpool.worker.tally import Tally
 
 log = logs.get("worker")
@@ -157,7 +157,7 @@ class Loop:
             self._desk.landed(self._line.refused)
             self._on_round()
             outcomes = self._hand.arrived()
-            note_lost(outcomes, answer.settled, self.tally)
+            note_written(self._hand, outcomes, answer.settled, self.tally)
             self.tally.claimed(answer.claims)
             self._hand.take_in([claim_of(row, order.token, sent) for row in answer.claims])
             self._appetite.answered(answer, len(outcomes))
@@ -283,7 +283,7 @@ class Loop:
                 with self._hand.lock:
                     self._sent = self._lost = None
                     self._desk.came_back()
-                    reconcile(self._hand, self._line, self._brief.worker_id)
+                    reconcile(self._hand, self._line, self._brief.worker_id, self.tally)
                 self._said = "busy"
                 log.info("database.regained")
                 return

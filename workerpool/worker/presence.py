@@ -27,7 +27,7 @@ def register(line: Line, brief: WorkerBrief, handlers: tuple[str, ...]) -> None:
         pid=os.getpid(),
         handlers=list(handlers),
         halting=registry.halting(brief.after_failure),
-        limits=json.dumps(registry.limits()),
+        limits=json.dumps(registry.limits() | {"": registry.attempts()}),
     )
 
 

@@ -12,7 +12,7 @@ import time
 from workerpool import logs
 from workerpool.core import pace
 from workerpool.core.outcome import Outcome, released
-from workerpool.core.revision import Claim
+from workerpool.core.revision import TERMINAL, Claim
 from workerpool.store.line import Line, StatementRefused
 from workerpool.worker.attempt import Attempt
 from workerpool.worker.hand import Hand
@@ -68,14 +68,14 @@ def settle_all(hand: Hand, line: Line, tally: Tally) -> None:
                 log.warning("settlement.refused", error=str(error), count=len(outcomes))
                 _one_by_one(hand, line, outcomes, tally)
                 continue
-            note_lost(outcomes, written, tally)
+            note_written(hand, outcomes, written, tally)
             hand.drop(frozenset(each.revision_id for each in outcomes))
 
 
 def _one_by_one(hand: Hand, line: Line, outcomes: list[Outcome], tally: Tally) -> None:
     for outcome in outcomes:
         try:
-            note_lost([outcome], line.settle([outcome]), tally)
+            note_written(hand, [outcome], line.settle([outcome]), tally)
             hand.drop(frozenset({outcome.revision_id}))
         except StatementRefused as error:
             if error.passing:
@@ -93,15 +93,16 @@ def note_outcome(claim: Claim, outcome: Outcome, took: float, tally: Tally) -> N
         log.info(EVENT_OF[outcome.verdict], revision_id=claim.revision_id, attempt=claim.attempt, why=outcome.message)
 
 
-def note_lost(outcomes: list[Outcome], written: frozenset[int], tally: Tally) -> None:
-    """Log and count the outcomes that were refused because their claim was lost: an attempt that ran in vain."""
+def note_written(hand: Hand, outcomes: list[Outcome], written: frozenset[int], tally: Tally) -> None:
+    """Pass on which outcomes were written; log and count those that were refused, whose claim was lost: ran in vain."""
+    hand.written([each for each in outcomes if each.revision_id in written])
     for outcome in outcomes:
         if outcome.revision_id not in written:
             tally.fenced()
             log.warning("revision.fenced", revision_id=outcome.revision_id, verdict=outcome.verdict)
 
 
-def reconcile(hand: Hand, line: Line, worker_id: str) -> None:
+def reconcile(hand: Hand, line: Line, worker_id: str, tally: Tally) -> None:
     """After a lost answer.
 
     Find out what was written, and give back what the database says we hold and we do not know of (R19).
@@ -111,8 +112,12 @@ def reconcile(hand: Hand, line: Line, worker_id: str) -> None:
     if done:
         rows = line.call("outcome_of", ids=[each.revision_id for each in done])
         status = {(row[0], row[1]): row[2] for row in rows}
-        over = {each.revision_id for each in done if status.get((each.revision_id, each.token)) != "processing"}
-        hand.drop(frozenset(over))
+        over = [each for each in done if status.get((each.revision_id, each.token)) != "processing"]
+        hand.drop(frozenset(each.revision_id for each in over))
+        # What has ended keeps its token; of what was given back, or is tried again, nobody can tell if it was written.
+        ends = [each for each in over if each.verdict in TERMINAL]
+        known = frozenset(each.revision_id for each in ends if (each.revision_id, each.token) in status)
+        note_written(hand, ends, known, tally)
     ours = line.call("held_by", worker=worker_id, manager=None)
     hand.forget_held(frozenset(row[0] for row in ours if hand.knows(row[0], row[1])))
     strays = [released(row[0], row[1]) for row in ours if not hand.knows(row[0], row[1])]

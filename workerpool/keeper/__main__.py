@@ -6,7 +6,6 @@ Invariant: whatever the database does, the keeper sees the end of its manager an
 
 from __future__ import annotations
 
-import contextlib
 import os
 import random
 import select
@@ -95,12 +94,8 @@ class Keeper:
             self._stopping_since = time.monotonic()
         elif message["kind"] == "reopen":
             logs.reopen()
-        elif message["kind"] == "output":
-            with contextlib.suppress(LineLost, StatementRefused):
-                if self._connected:
-                    self._line.call(
-                        "output_lines", id=message["revision"], token=message["token"], messages=message["lines"]
-                    )
+        elif message["kind"] == "output" and self._connected:
+            duties.write_output(message, self._line)
         else:
             self._flock.hear(message)
 
@@ -182,7 +177,7 @@ class Keeper:
             try:
                 dead.bury(death, self._line, self._brief.max_crashes, self._tally)
             except StatementRefused as error:
-                log.warning("duty.failed", duty="bury", worker=death.worker_id, error=str(error))
+                self._note_refusal("bury", error, worker=death.worker_id)
                 self._bury_at = time.monotonic() + BURY_AGAIN
                 continue
             self._flock.deaths.remove(death)
@@ -198,7 +193,12 @@ class Keeper:
         try:
             duty()
         except StatementRefused as error:
-            log.warning("duty.failed", duty=name, error=str(error))
+            self._note_refusal(name, error)
+
+    def _note_refusal(self, duty: str, error: StatementRefused, **more: str) -> None:
+        log.warning("duty.failed", duty=duty, error=str(error), **more)
+        if error.full:  # the living may not have been renewed, here and on other hosts (R17)
+            self._timers["rescue"] = time.monotonic() + self._brief.lease
 
     def _beat(self) -> None:
         duties.beat(self._brief, self._flock, self._board, self._line)

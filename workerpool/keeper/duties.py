@@ -5,9 +5,11 @@ Invariant: every duty is bounded in rows and in time, and doing it twice is harm
 
 from __future__ import annotations
 
+import contextlib
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -19,7 +21,7 @@ from workerpool.keeper.facts import Facts
 from workerpool.keeper.flock import Flock, Sheep
 from workerpool.keeper.tally import Tally
 from workerpool.link.board import Board
-from workerpool.store.line import Line
+from workerpool.store.line import Line, LineLost, StatementRefused
 
 log = logs.get("keeper")
 CANCELS_A_ROUND = 100
@@ -50,6 +52,12 @@ def beat(brief: KeeperBrief, flock: Flock, board: Board, line: Line) -> None:
         rss=[_rss(each) for each in sheep],
         silence=f"{3 * brief.lease} seconds",
     )
+
+
+def write_output(message: dict[str, Any], line: Line) -> None:
+    """Write what a handler printed past Python; what the database does not take now is lost."""
+    with contextlib.suppress(LineLost, StatementRefused):
+        line.call("output_lines", id=message["revision"], token=message["token"], messages=message["lines"])
 
 
 def relay_pause(board: Board, facts: Facts) -> bool:

@@ -9,7 +9,7 @@ import psycopg
 from psycopg import errors
 
 from workerpool.store import embedded
-from workerpool.store.line import LineLost
+from workerpool.store.line import LineLost, StatementRefused
 from workerpool.store.migrate import MayNotMigrate, SchemaTooNew, SchemaTooOld
 from workerpool.store.roles import MayNotMakeRoles, NoNameLeft
 
@@ -19,6 +19,8 @@ _EMBEDDED = (
     embedded.SocketFolderRefused,
     embedded.Unusable,
 )
+
+_MAKE_ROOM = "make room on it: what was not written is written then"
 
 
 def describe(error: Exception) -> tuple[str, str, str] | None:
@@ -37,6 +39,10 @@ def describe(error: Exception) -> tuple[str, str, str] | None:
             return "unavailable", str(error), "`workerpool doctor` looks for the cause"
         case _ if isinstance(error, _EMBEDDED):
             return "config", str(error), ""
+        case errors.DiskFull():
+            return "unavailable", f"the disk of the database is full: {_first(error)}", _MAKE_ROOM
+        case StatementRefused() if error.full:
+            return "unavailable", f"the disk of the database is full: {error.reason}", _MAKE_ROOM
         case errors.LockNotAvailable():
             detail = f" ({error.diag.message_detail})" if error.diag.message_detail else ""
             return "busy", f"the database is busy: {_first(error)}{detail}", error.diag.message_hint or "try again"

@@ -31,6 +31,13 @@ def register(line: Line, brief: WorkerBrief, handlers: tuple[str, ...]) -> None:
     )
 
 
+def regain(line: Line, brief: WorkerBrief, handlers: tuple[str, ...]) -> None:
+    """Connect again, forget the answer of a turn that was lost, and register. Raises LineLost, StatementRefused."""
+    line.open()
+    line.forget()
+    register(line, brief, handlers)
+
+
 def say(line: Line, brief: WorkerBrief, state: str) -> None:
     """Say that this worker is ``idle`` (hungry), ``busy`` again, or ``gone``."""
     line.call("worker_state", id=brief.worker_id, state=state)

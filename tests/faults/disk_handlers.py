@@ -1,0 +1,40 @@
+"""Handlers that meet full disks: one that talks and ends, one that keeps a file."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from workerpool import Job, handler
+
+
+def note(word: str, job: Job) -> None:
+    """Append one line to the journal, whole."""
+    text = f"{word} {job.id} {job.attempt} {os.getpid()} {time.monotonic()} {job.item_key}\n"
+    descriptor = os.open(os.environ["JOURNAL"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    os.write(descriptor, text.encode())
+    os.close(descriptor)
+
+
+@handler("talk", max_attempts=5)
+def talk(job: Job) -> dict[str, Any]:
+    """Take payload.seconds, talking, and say a last word."""
+    note("begin", job)
+    deadline = time.monotonic() + job.payload.get("seconds", 0)
+    while time.monotonic() < deadline:
+        job.log.info("x" * 1000)
+        job.checkpoint()
+        time.sleep(0.05)
+    job.log.info("the last word")
+    note("end", job)
+    return {"attempt": job.attempt}
+
+
+@handler("keep")
+def keep(job: Job) -> dict[str, Any]:
+    """Keep a file of payload.bytes."""
+    file = Path(os.environ["JOURNAL"]).parent / f"{job.id}.bin"
+    file.write_bytes(os.urandom(job.payload["bytes"]))
+    return {"artifacts": [job.keep_artifact(file)]}

@@ -71,7 +71,7 @@ def start(job: Job) -> dict[str, Any]:
 
 @handler("talkative forks", max_attempts=1)
 def talkative_forks(job: Job) -> dict[str, Any]:
-    """Fork payload.forks times while threads write logs as fast as they can; each fork says a few words in every way."""
+    """Fork payload.forks times while threads write logs as fast as they can; each fork says a few words."""
     over = threading.Event()
     logger = logging.getLogger("handler")
 

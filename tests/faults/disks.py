@@ -159,7 +159,8 @@ class SmallServer(Node):
         """Tell whether it lives, and refuses to write more because its disk is full."""
         try:
             with psycopg.connect(self.url, autocommit=True) as connection:
-                connection.execute("CREATE TEMPORARY TABLE more AS SELECT repeat('x', 2000) FROM generate_series(1, 50)")
+                text = "CREATE TEMPORARY TABLE more AS SELECT repeat('x', 2000) FROM generate_series(1, 50)"
+                connection.execute(text)
         except psycopg.errors.DiskFull:
             return True
         return False
@@ -176,7 +177,8 @@ def completed(url: str) -> int:
     """How many revisions are completed; -1: the database does not say."""
     try:
         with psycopg.connect(url, autocommit=True, connect_timeout=2) as connection:
-            found = connection.execute("SELECT count(*) FROM workerpool.revisions WHERE status = 'completed'").fetchone()
+            text = "SELECT count(*) FROM workerpool.revisions WHERE status = 'completed'"
+            found = connection.execute(text).fetchone()
     except psycopg.OperationalError:
         return -1
     return int(found[0]) if found else -1

@@ -1,4 +1,4 @@
-"""Numbers of processes: a chosen one given to a stranger, and pools that are numbered alike in namespaces of their own."""
+"""Numbers of processes: a chosen one given to a stranger, and pools that are numbered alike, each in a namespace."""
 
 from __future__ import annotations
 

@@ -227,7 +227,8 @@ def test_a_full_disk_of_the_wal_under_load(
 def test_who_asks_a_full_database_is_told_so(small: SmallServer, tmp_path: Path) -> None:
     """F20: `workerpool enqueue` says that the disk is full, and exits with 69."""
     daemon = Daemon(small.url, tmp_path)
-    words = [sys.executable, "-m", "workerpool", "enqueue", "page", "--payload", json.dumps({"text": os.urandom(45_000).hex()})]
+    payload = json.dumps({"text": os.urandom(45_000).hex()})
+    words = [sys.executable, "-m", "workerpool", "enqueue", "page", "--payload", payload]
     with small.data_disk.full():
         until(small.refuses, what="the server refuses to write")
         told = subprocess.run(words, env=daemon.environment(), capture_output=True, text=True)

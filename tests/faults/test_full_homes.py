@@ -124,7 +124,7 @@ def test_an_artifact_that_does_not_fit(pool: Pool, disk: Disk) -> None:
         row = daemon.ended(daemon.insert("page", "keep", {"bytes": 100_000}, max_attempts=1))
         assert (row["status"], row["error_kind"]) == ("failed", "error")
         assert "No space left on device" in row["error_message"]
-        assert [each for each in (disk.path / "home").rglob("*.bin")] == []
+        assert list((disk.path / "home").rglob("*.bin")) == []
         assert daemon.ended(daemon.insert("other", "talk", {"seconds": 0}))["status"] == "completed"
     kept = daemon.ended(daemon.insert("page", "keep", {"bytes": 100_000}))["result"]["artifacts"][0]
     assert Path(kept).stat().st_size == 100_000

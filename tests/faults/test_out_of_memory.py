@@ -55,7 +55,7 @@ def test_a_worker_that_the_kernel_kills_for_memory(group: MemoryGroup, pool: Poo
         good = [daemon.insert(f"good{n}", "work", {"seconds": 0.2}) for n in range(10)]
         row = daemon.ended(bad, 60.0)
         assert (row["status"], row["error_kind"], row["attempt"], row["crash_count"]) == ("failed", "poison", 3, 3)
-        assert "killed by SIGKILL (signal 9; perhaps out of memory) in the middle of the handler" in row["error_message"]
+        assert "SIGKILL (signal 9; perhaps out of memory) in the middle of the handler" in row["error_message"]
         assert group.killed == killed + 3, number
         for each in good:
             ended = daemon.ended(each)
@@ -109,7 +109,7 @@ def test_a_worker_goes_before_a_bigger_manager(group: MemoryGroup, pool: Pool) -
 
 
 def test_workers_and_what_they_start_are_the_first_victims(pool: Pool, tmp_path: Path) -> None:
-    """F02: where memory runs out the kernel takes a worker or its command before the manager, the keeper and the API."""
+    """F02: where memory runs out the kernel takes a worker or its command before the manager and the keeper."""
     (tmp_path / "commands.toml").write_text(COMMANDS)
     daemon = pool(commands=tmp_path / "commands.toml").start()
     own = int(Path("/proc/self/oom_score_adj").read_text())

@@ -116,8 +116,29 @@ def test_half_a_second_for_each_round_trip(start: Start, proxy: Proxy) -> None:
     all_once(one)
     assert not one.events("revision.rescued")
     assert not one.events("lease.lost")
-    # (5: the keeper's second for telling the database of its workers' ends is two round trips)
     assert one.stop() in (0, 5)
+
+
+def test_much_to_do_delays_no_renewal(start: Start, proxy: Proxy) -> None:
+    """A sweep of claims of a host that is gone takes longer than a lease where each round trip takes half a second:
+    between them the keeper renews what runs here.
+    """
+    one = start(proxy)
+    one.insert("first", "alive", {"seconds": 0.1, "talks": True})
+    until(lambda: one.entries("end"), what="connected for a while")
+    gone = (
+        "INSERT INTO revisions (item_key, handler, payload, status, attempt, worker_id, claim_token, lease_expires_at) "
+        "SELECT 'gone' || n, 'alive', '{\"seconds\": 0}', 'processing', 1, 'gone/W1', gen_random_uuid(), now() "
+        "FROM generate_series(1, 20) n"
+    )
+    one.sql(gone)
+    proxy.delay(ROUND_TRIP / 2)
+    long = [one.insert(f"long{n}", "alive", {"seconds": 3 * LEASE, "talks": True}) for n in range(2)]
+    for each in long:
+        assert one.ended(each, 90)["attempt"] == 1
+    all_once(one, attempts=2)
+    assert len(one.events("revision.rescued")) == 20
+    assert not one.events("lease.lost")
 
 
 def test_the_network_hangs_for_seconds_again_and_again(start: Start, proxy: Proxy) -> None:

@@ -116,6 +116,33 @@ def test_a_killed_keeper_comes_back_and_leases_go_on(pool: Pool) -> None:
     assert daemon.stop() == 0
 
 
+def test_a_manager_that_stood_still_is_not_late_for_anything(pool: Pool) -> None:
+    """SIGSTOP of the manager for three leases: leases hold, revisions go on, and when it continues it kills and starts
+    nobody but the successor of the one that died meanwhile.
+    """
+    daemon = pool(workers=3).start()
+    long = daemon.insert("long", "work", {"seconds": 8})
+    victim = daemon.insert("victim", "work", {"seconds": 60})
+    daemon.begun(long)
+    worker = daemon.begun(victim)
+    started = len(daemon.events("child.started"))
+    os.kill(daemon.pid, signal.SIGSTOP)
+    stopped = time.monotonic()
+    try:
+        daemon.sql("UPDATE revisions SET payload = '{}' WHERE id = %s", victim)
+        os.kill(worker, signal.SIGKILL)
+        for number in range(50):
+            assert daemon.ended(daemon.insert(f"short{number}", "work"))["attempt"] == 1
+        until(lambda: time.monotonic() - stopped > 6, what="three leases")
+    finally:
+        os.kill(daemon.pid, signal.SIGCONT)
+    one, two = daemon.ended(long), daemon.ended(victim)
+    assert (one["status"], one["attempt"], one["crash_count"]) == ("completed", 1, 0)
+    assert (two["status"], two["attempt"], two["crash_count"]) == ("completed", 2, 1)
+    assert len(daemon.events("child.started")) == started + 1
+    assert daemon.stop() == 0
+
+
 def test_a_handler_that_always_crashes_is_poison_and_costs_no_slot(pool: Pool) -> None:
     """A segfault at every attempt: failed as poison after three, other items undisturbed, no slot given up even where
     none may restart.

@@ -94,7 +94,8 @@ class Home:
 
 def _unwritable(path: Path, error: OSError) -> Refused:
     """Return the refusal for a home that takes nothing; a full disk may have room again: a supervisor tries again."""
-    return Refused(f"{path} cannot be written: {error.strerror}", EXIT_FAILED, "make room on the disk of WORKERPOOL_HOME")
+    told = f"{path} cannot be written: {error.strerror}"
+    return Refused(told, EXIT_FAILED, "make room on the disk of WORKERPOOL_HOME")
 
 
 def _grab(descriptor: int) -> bool:

@@ -6,6 +6,7 @@ Invariant: whatever the database does, the keeper sees the end of its manager an
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import select
@@ -21,6 +22,7 @@ from workerpool.core.briefs import KeeperBrief, from_message
 from workerpool.keeper import dead, duties
 from workerpool.keeper.facts import Facts, look
 from workerpool.keeper.flock import Flock
+from workerpool.keeper.renewal import Renewal
 from workerpool.keeper.schedules import Schedules
 from workerpool.keeper.tally import Tally
 from workerpool.keeper.waker import HEAD_START, Waker
@@ -52,9 +54,10 @@ class Keeper:
         self._flock, self._walk, self._schedules = Flock(), duties.Walk(), Schedules()
         self._line = Line(brief.url, brief.schema, "keeper")
         self._ear, self._tally = Ear(brief.url, brief.schema), Tally(self._line)
+        self._renewal = Renewal(brief, self._flock, board, self._line)
         self._waker = Waker(brief.bells, board, self._flock)
         self._connected, self._retry_at, self._wait = False, 0.0, 0.05
-        self._stopping_since: float | None = None
+        self._leave_at = float("inf")
         self._facts, self._ticked_at, self._fires_at, self._bury_at = Facts(), 0.0, 0.0, 0.0
         self._timers: dict[str, float] = {}
 
@@ -64,13 +67,13 @@ class Keeper:
             self._listen()
             if self._channel.closed:
                 return end_with_manager(self._brief.run_id)
-            if self._stopping_since is not None and self._may_leave():
+            if self._stopping and (not self._flock.deaths or time.monotonic() > self._leave_at):
                 return self._leave()
             if not self._connected and time.monotonic() >= self._retry_at:
                 self._connect()
             if self._connected:
                 try:
-                    self._work()
+                    self._bury() if self._stopping else self._work()
                 except LineLost as error:
                     self._lose(error)
 
@@ -91,22 +94,23 @@ class Keeper:
 
     def _hear(self, message: dict[str, object]) -> None:
         if message["kind"] == "stop":
-            self._stopping_since = time.monotonic()
+            self._leave_at = time.monotonic() + 1.0
         elif message["kind"] == "reopen":
             logs.reopen()
-        elif message["kind"] == "output" and self._connected:
-            duties.write_output(message, self._line)
-        else:
+        elif message["kind"] != "output":
             self._flock.hear(message)
+        elif self._connected:
+            with contextlib.suppress(LineLost):  # the next statement finds out again
+                self._try("output", lambda: duties.keep_output(message, self._line))
 
     def _patience(self) -> float:
         now = time.monotonic()
         if not self._connected:
             return max(0.0, min(0.5, self._retry_at - now))
-        if self._stopping_since is not None:
+        if self._stopping:
             return 0.01
         # The other duties are taken up with a tick: they can wait for it.
-        nearest = min(self._timers["beat"], self._timers["tick"], self._waker.due_at)
+        nearest = min(self._renewal.due_at, self._timers["beat"], self._timers["tick"], self._waker.due_at)
         if self._flock.deaths:
             nearest = min(nearest, self._bury_at)
         if self._walk.after_id:
@@ -125,21 +129,18 @@ class Keeper:
             self._lose(error)
             return
         now = time.monotonic()
-        self._connected, self._wait, self._facts = True, 0.05, Facts()
-        lease = self._brief.lease
+        self._connected, self._wait, self._facts, self._renewal.due_at = True, 0.05, Facts(), now
         self._timers = {
             "beat": now,
             "tick": now,
             # The same holds for the workers of other hosts: they have as long to be seen again.
             "unhandled": now + self._brief.unhandled_after,
-            "heal": now + HEAL_EVERY * random.random(),
-            "prune": now + HEAL_EVERY * random.random(),
-            "artifacts": now + HEAL_EVERY * random.random(),
+            **{name: now + HEAL_EVERY * random.random() for name in ("heal", "prune", "artifacts")},
             "schedules": now,
-            # After an outage the living had no chance to be renewed: nobody is rescued for a whole lease (R17).
-            "rescue": now + lease,
+            "rescue": now,
         }
         self._bury_at = now
+        self._renewal.put_rescues_off()
         log.info("keeper.connected")
 
     def _lose(self, error: BaseException) -> None:
@@ -153,17 +154,17 @@ class Keeper:
 
     def _work(self) -> None:
         brief = self._brief
+        self._renewal.when_due()
         self._every("beat", brief.heartbeat, self._beat)
-        if self._flock.deaths and time.monotonic() >= self._bury_at:
-            self._bury()
+        self._bury()
         if time.monotonic() >= self._waker.due_at:
             self._waker.due_at = float("inf")
             if self._waker.wake(1):
                 self._tick_in(HEAD_START)
         self._every("tick", TICK_EVERY, self._tick)
-        facts = self._facts
+        facts, may_rescue = self._facts, self._renewal.rescues
         self._every("unhandled", max(1.0, brief.unhandled_after / 4), self._fail_unhandled, needed=facts.waiting)
-        self._every("rescue", max(0.5, brief.lease / 6), self._rescue, needed=facts.processing)
+        self._every("rescue", max(0.5, brief.lease / 6), self._rescue, needed=facts.processing and may_rescue)
         self._every("heal", HEAL_EVERY, lambda: duties.heal(self._walk, self._line), needed=facts.pending)
         self._every("prune", HEAL_EVERY, self._prune)
         self._every("artifacts", HEAL_EVERY, lambda: duties.sweep_artifacts(self._walk, Path(brief.home), self._line))
@@ -172,12 +173,15 @@ class Keeper:
         self._tally.sender.send_when_due()
 
     def _bury(self) -> None:
+        if time.monotonic() < self._bury_at:
+            return
         # One that somebody's lock keeps from being settled must not keep the others, nor the renewing of leases.
         for death in list(self._flock.deaths):
+            self._renewal.when_due()
             try:
                 dead.bury(death, self._line, self._brief.max_crashes, self._tally)
             except StatementRefused as error:
-                self._note_refusal("bury", error, worker=death.worker_id)
+                self._renewal.refused("bury", error, worker=death.worker_id)
                 self._bury_at = time.monotonic() + BURY_AGAIN
                 continue
             self._flock.deaths.remove(death)
@@ -190,15 +194,11 @@ class Keeper:
 
     def _try(self, name: str, duty: Callable[[], object]) -> None:
         """Do it; what is refused (somebody's lock) keeps no other duty from being done."""
+        self._renewal.when_due()
         try:
             duty()
         except StatementRefused as error:
-            self._note_refusal(name, error)
-
-    def _note_refusal(self, duty: str, error: StatementRefused, **more: str) -> None:
-        log.warning("duty.failed", duty=duty, error=str(error), **more)
-        if error.full:  # the living may not have been renewed, here and on other hosts (R17)
-            self._timers["rescue"] = time.monotonic() + self._brief.lease
+            self._renewal.refused(name, error)
 
     def _beat(self) -> None:
         duties.beat(self._brief, self._flock, self._board, self._line)
@@ -231,7 +231,7 @@ class Keeper:
         if facts.cancels:
             self._try("cancels", self._relay_cancels)
         if self._brief.until_empty and idle and len(idle) == len(self._flock.living):
-            self._try("empty", self._tell_empty)
+            self._try("empty", lambda: duties.tell_empty(self._channel, self._line))
 
     def _lift(self) -> None:
         duties.lift_pauses(self._line)
@@ -241,12 +241,8 @@ class Keeper:
         if duties.relay_cancels(self._flock, self._board, self._line):
             self._tick_in(CANCEL_AGAIN)
 
-    def _tell_empty(self) -> None:
-        if self._line.call("is_empty")[0][0]:
-            self._channel.send("empty")
-
     def _rescue(self) -> None:
-        dead.rescue(self._line, self._brief.lease, self._brief.max_crashes, self._flock, self._tally)
+        dead.rescue(self._line, self._brief, self._flock, self._tally, self._renewal)
 
     def _fail_unhandled(self) -> None:
         # A worker that is still importing its handlers may have the one that is missed.
@@ -260,9 +256,10 @@ class Keeper:
     def _prune(self) -> None:
         self._timers["prune"] = time.monotonic() + duties.prune(self._walk, self._brief, self._line)
 
-    def _may_leave(self) -> bool:
-        assert self._stopping_since is not None
-        return not self._flock.deaths or time.monotonic() - self._stopping_since > 1.0
+    @property
+    def _stopping(self) -> bool:
+        """Tell whether the manager wants it to end: the workers have, and only their deaths are still to be settled."""
+        return self._leave_at < float("inf")
 
     def _leave(self) -> int:
         if self._connected:

@@ -11,9 +11,11 @@ from typing import Any
 
 from workerpool import logs
 from workerpool.core import outcome as verdicts
+from workerpool.core.briefs import KeeperBrief
 from workerpool.core.outcome import Outcome
 from workerpool.core.revision import DEFAULT_MAX_ATTEMPTS, Tries
 from workerpool.keeper.flock import Death, Flock
+from workerpool.keeper.renewal import Renewal
 from workerpool.keeper.tally import Tally
 from workerpool.link.failpoints import reach
 from workerpool.store.line import Line, StatementRefused
@@ -83,13 +85,13 @@ def release_strays(flock: Flock, line: Line, manager_id: str) -> int:
     return len(strays)
 
 
-def rescue(line: Line, lease: float, max_crashes: int, flock: Flock, tally: Tally) -> int:
+def rescue(line: Line, brief: KeeperBrief, flock: Flock, tally: Tally, renewal: Renewal) -> int:
     """Take back claims whose lease ran out, a bounded number; returns how many. Each counts as a crash.
 
     A living worker of ours keeps its claim: its renewal was kept out by somebody's lock. A dead one of ours is buried.
     """
-    ours = {sheep.worker_id for sheep in flock.renewable(lease)} | {death.worker_id for death in flock.deaths}
-    rows = line.call("expired", lease=f"{lease} seconds", how_many=RESCUES_A_SWEEP)
+    ours = {sheep.worker_id for sheep in flock.renewable(brief.lease)} | {death.worker_id for death in flock.deaths}
+    rows = line.call("expired", lease=f"{brief.lease} seconds", how_many=RESCUES_A_SWEEP)
     random.shuffle(rows)  # those that somebody has locked must not stand before the others for ever
     taken = refused = 0
     for revision, token, worker, attempt, most, crashes, handler in rows:
@@ -97,7 +99,8 @@ def rescue(line: Line, lease: float, max_crashes: int, flock: Flock, tally: Tall
             break
         if worker in ours:
             continue
-        tries = Tries(attempt, most or DEFAULT_MAX_ATTEMPTS, crashes, max_crashes)
+        renewal.when_due()
+        tries = Tries(attempt, most or DEFAULT_MAX_ATTEMPTS, crashes, brief.max_crashes)
         told = f"its lease ran out: nobody renewed it for worker {worker}"
         outcome = verdicts.crashed(revision, token, tries, told, random.random())
         reach("before_rescue")
@@ -105,7 +108,7 @@ def rescue(line: Line, lease: float, max_crashes: int, flock: Flock, tally: Tall
             written = line.settle([outcome], only_expired=True)
         except StatementRefused as error:
             refused += 1
-            log.warning("duty.failed", duty="rescue", revision_id=revision, error=str(error))
+            renewal.refused("rescue", error, revision_id=revision)
             continue
         if written:
             taken += 1

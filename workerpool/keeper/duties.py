@@ -5,8 +5,8 @@ Invariant: every duty is bounded in rows and in time, and doing it twice is harm
 
 from __future__ import annotations
 
-import contextlib
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,13 +15,13 @@ import psutil
 
 from workerpool import logs
 from workerpool.core.briefs import KeeperBrief
-from workerpool.core.lapse import accepted
 from workerpool.job import artifacts
 from workerpool.keeper.facts import Facts
 from workerpool.keeper.flock import Flock, Sheep
 from workerpool.keeper.tally import Tally
 from workerpool.link.board import Board
-from workerpool.store.line import Line, LineLost, StatementRefused
+from workerpool.link.channel import Channel
+from workerpool.store.line import Line
 
 log = logs.get("keeper")
 CANCELS_A_ROUND = 100
@@ -32,16 +32,8 @@ LONGEST_REST = 3600.0
 
 
 def beat(brief: KeeperBrief, flock: Flock, board: Board, line: Line) -> None:
-    """Renew the leases of living workers, tell them so, and write what is seen of them and of those who are silent."""
+    """Write what is seen of the living workers, and of those who are silent."""
     sheep = flock.renewable(brief.lease)
-    if sheep:
-        sent = time.monotonic()
-        line.call("renew", workers=[each.worker_id for each in sheep], lease=f"{brief.lease} seconds")
-        for each in sheep:
-            running = board.running(each.board_slot)
-            if running is None or sent - accepted(board.renewed(each.board_slot), running.started) < brief.lease:
-                board.mark_renewed(each.board_slot, sent)
-            # else this host slept for a lease: what ran may be somebody else's, and its worker has to step down.
     seen = [(each, board.running(each.board_slot), board.counts(each.board_slot)) for each in sheep]
     line.call(
         "beat",
@@ -54,10 +46,9 @@ def beat(brief: KeeperBrief, flock: Flock, board: Board, line: Line) -> None:
     )
 
 
-def write_output(message: dict[str, Any], line: Line) -> None:
-    """Write what a handler printed past Python; what the database does not take now is lost."""
-    with contextlib.suppress(LineLost, StatementRefused):
-        line.call("output_lines", id=message["revision"], token=message["token"], messages=message["lines"])
+def keep_output(message: Mapping[str, Any], line: Line) -> None:
+    """Store lines of output that the manager read of a process of ours."""
+    line.call("output_lines", id=message["revision"], token=message["token"], messages=message["lines"])
 
 
 def relay_pause(board: Board, facts: Facts) -> bool:
@@ -99,6 +90,12 @@ def relay_cancels(flock: Flock, board: Board, line: Line) -> bool:
         elif board.ask_cancel(sheep.board_slot, running, time.monotonic()):
             log.info("cancel.relayed", revision_id=revision, worker=worker)
     return unasked
+
+
+def tell_empty(channel: Channel, line: Line) -> None:
+    """Tell the manager if there is nothing left to do."""
+    if line.call("is_empty")[0][0]:
+        channel.send("empty")
 
 
 def _rss(sheep: Sheep) -> int | None:

@@ -13,7 +13,9 @@ from workerpool.store.line import LineLost, StatementRefused
 from workerpool.store.migrate import MayNotMigrate, SchemaTooNew, SchemaTooOld
 from workerpool.store.roles import MayNotMakeRoles, NoNameLeft
 
-_EMBEDDED = (
+_AS_IT_IS = (
+    SchemaTooNew,
+    NoNameLeft,
     embedded.BinariesMissing,
     embedded.HomeRefused,
     embedded.SocketFolderRefused,
@@ -31,18 +33,14 @@ def describe(error: Exception) -> tuple[str, str, str] | None:
     match error:
         case MayNotMakeRoles() | MayNotMigrate():
             return "config", str(error), error.hint
-        case SchemaTooNew() | NoNameLeft():
-            return "config", str(error), ""
         case SchemaTooOld():
             return "config", str(error), "`workerpool start` migrates too"
         case LineLost() | embedded.NotReady() | embedded.StartFailed() | embedded.LockTimeout():
             return "unavailable", str(error), "`workerpool doctor` looks for the cause"
-        case _ if isinstance(error, _EMBEDDED):
+        case _ if isinstance(error, _AS_IT_IS):
             return "config", str(error), ""
-        case errors.DiskFull():
+        case errors.DiskFull() | StatementRefused(full=True):
             return "unavailable", f"the disk of the database is full: {_first(error)}", _MAKE_ROOM
-        case StatementRefused() if error.full:
-            return "unavailable", f"the disk of the database is full: {error.reason}", _MAKE_ROOM
         case errors.LockNotAvailable():
             detail = f" ({error.diag.message_detail})" if error.diag.message_detail else ""
             return "busy", f"the database is busy: {_first(error)}{detail}", error.diag.message_hint or "try again"
@@ -68,5 +66,6 @@ def describe(error: Exception) -> tuple[str, str, str] | None:
             return None
 
 
-def _first(error: psycopg.Error) -> str:
-    return (error.diag.message_primary or str(error)).strip().splitlines()[0]
+def _first(error: psycopg.Error | StatementRefused) -> str:
+    primary = error.diag.message_primary if isinstance(error, psycopg.Error) else None
+    return (primary or str(error)).strip().splitlines()[0]

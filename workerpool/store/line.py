@@ -39,8 +39,8 @@ class LineLost(Exception):
 class StatementRefused(Exception):
     """The database refused one statement; the connection is as good as before.
 
-    ``passing``: the same statement may succeed later (a lock, a deadlock, a full lock table, a full disk); ``full``: the
-    disk of the server is full, so that whatever writes is refused, and not for a moment only.
+    ``passing``: the same statement may succeed later (a lock, a deadlock, a full lock table, a full disk); ``full``:
+    the disk of the server is full, so that whatever writes is refused, and not for a moment only.
     """
 
     def __init__(self, cause: psycopg.Error) -> None:

@@ -56,7 +56,7 @@ def still_ours(claim: Claim, hand: Hand, line: Line, attempt: Attempt) -> bool:
 
 
 def with_payload(claim: Claim, line: Line) -> Claim:
-    """Return *claim* with its payload, which a claim leaves out where it is large. Raises LineLost, StatementRefused."""
+    """Return *claim* with its payload, left out of it where it is large. Raises LineLost, StatementRefused."""
     rows = line.call("payload", id=claim.revision_id, token=claim.token)
     return replace(claim, payload=rows[0][0] if rows else "{}")
 

@@ -20,7 +20,7 @@ def note(word: str, job: Job) -> None:
 
 @handler("talk", max_attempts=5)
 def talk(job: Job) -> dict[str, Any]:
-    """Take payload.seconds, talking, and say a last word."""
+    """Take payload.seconds, talking; say a last word, and return payload.bytes that no page has room for."""
     note("begin", job)
     deadline = time.monotonic() + job.payload.get("seconds", 0)
     while time.monotonic() < deadline:
@@ -29,7 +29,7 @@ def talk(job: Job) -> dict[str, Any]:
         time.sleep(0.05)
     job.log.info("the last word")
     note("end", job)
-    return {"attempt": job.attempt}
+    return {"attempt": job.attempt, "much": os.urandom(job.payload.get("bytes", 0)).hex()}
 
 
 @handler("keep")

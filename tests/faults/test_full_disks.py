@@ -30,6 +30,8 @@ HANDLERS = Path(__file__).parent / "disk_handlers.py"
 ROOM_IS_SEEN = 7.0
 #: What a pool of three workers may do each second while nothing can be written: seconds of processor time, log lines.
 IDLENESS, LINES = 0.25, 25.0
+#: A handler that talks for two seconds, and whose result needs pages of its own.
+LARGE = '{"seconds": 2.0, "bytes": 50000}'
 SETTINGS = {**PATIENT, "handlers": f"{PATIENT['handlers']},{HANDLERS}"}
 
 
@@ -130,12 +132,12 @@ def test_an_outcome_waits_for_room(small: SmallServer, daemon: Daemon) -> None:
     notes = Notes()
     daemon.start()
     with psycopg.connect(small.url, autocommit=True) as connection:
-        (revision,) = enqueue(connection, notes, [("page", '{"seconds": 2.0}')], handler="talk")
+        (revision,) = enqueue(connection, notes, [("page", LARGE)], handler="talk")
     daemon.begun(revision)
     with small.data_disk.full():
         until(small.refuses, what="the server refuses to write")
         until(lambda: daemon.entries("end", revision), what="the handler has ended")
-        until(lambda: daemon.events("settlement.refused"), what="its outcome is refused")
+        until(lambda: daemon.events("turn.refused"), what="its outcome is refused")
         waits_quietly(daemon, 2.0)
     row = daemon.ended(revision, ROOM_IS_SEEN)
     assert (row["status"], row["attempt"], row["crash_count"]) == ("completed", 1, 0)
@@ -179,11 +181,11 @@ def test_a_stop_and_a_start_while_the_disk_is_full(small: SmallServer, daemon: D
     daemon.settings |= {"shutdown_grace": "1s", "start_timeout": "60s"}
     daemon.start()
     with psycopg.connect(small.url, autocommit=True) as connection:
-        (revision,) = enqueue(connection, notes, [("page", '{"seconds": 2.0}')], handler="talk")
+        (revision,) = enqueue(connection, notes, [("page", LARGE)], handler="talk")
     daemon.begun(revision)
     with small.data_disk.full():
         until(small.refuses, what="the server refuses to write")
-        until(lambda: daemon.events("settlement.refused"), what="its outcome is refused")
+        until(lambda: daemon.events("turn.refused"), what="its outcome is refused")
         began = time.monotonic()
         assert daemon.stop(limit=12.0) == 5
         assert time.monotonic() - began < 1.0 + 5.0

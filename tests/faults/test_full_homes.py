@@ -25,6 +25,7 @@ pytestmark = pytest.mark.skipif(bool(missing()), reason=missing())
 
 Pool = Callable[..., Daemon]
 HANDLERS = Path(__file__).parent / "disk_handlers.py"
+FAILS = {"error": "ValueError"}
 COMMANDS = """
 [commands.echo]
 argv = ["cat"]
@@ -84,12 +85,20 @@ def test_a_log_file_whose_disk_has_room_again(pool: Pool, disk: Disk) -> None:
     daemon.log = log
     daemon.start()
     with disk.full():
-        for number in range(20):
-            assert daemon.ended(daemon.insert(f"page{number}", "work"))["status"] == "completed"
-        daemon.ended(daemon.insert("bad", "raise", {"error": "ValueError"}, max_attempts=1))
-    daemon.ended(daemon.insert("bad", "raise", {"error": "ValueError"}, max_attempts=1))
-    told = until(lambda: daemon.events("log.dropped"), what="how many lines were lost")
-    assert told[0]["lines"] > 0
+        said = [daemon.insert(f"page{number}", "raise", FAILS, max_attempts=1) for number in range(60)]
+        for each in said:  # (a line of the log each; a page of the disk has room for twenty)
+            daemon.ended(each)
+    for number in range(10):
+        said.append(daemon.insert(f"page{number}", "raise", FAILS, max_attempts=1))
+        daemon.ended(said[-1])
+    lost = until(lambda: sum(each["lines"] for each in daemon.events("log.dropped")), what="how many lines were lost")
+    assert lost > 20
+
+    def found() -> list[int]:
+        return [each["revision_id"] for each in daemon.events("revision.failed")]
+
+    until(lambda: set(said[-10:]) <= set(found()), what="the last lines")
+    assert len(found()) == len(set(found())) >= len(said) - lost - 1
     assert daemon.stop() == 0
 
 

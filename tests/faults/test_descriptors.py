@@ -44,8 +44,8 @@ def members(daemon: Daemon) -> dict[str, int]:
 
 def sessions(daemon: Daemon) -> list[int]:
     """Which process each of the pool's sessions belongs to, by the name that it gave itself."""
-    text = "SELECT application_name FROM pg_stat_activity WHERE application_name LIKE 'workerpool:%'"
-    return [int(row["application_name"].split(":")[2]) for row in daemon.sql(text)]
+    text = "SELECT application_name FROM pg_stat_activity WHERE application_name LIKE %s"
+    return [int(row["application_name"].split(":")[2]) for row in daemon.sql(text, "workerpool:%:%")]
 
 
 def test_no_connection_lock_or_channel_is_shared(pool: Pool) -> None:

@@ -24,6 +24,7 @@ from workerpool.link import tether
 from workerpool.link.board import Board, Record
 from workerpool.link.channel import Channel
 from workerpool.link.failpoints import reach
+from workerpool.store.connection import read_ahead
 from workerpool.store.effects import Effects
 from workerpool.store.line import Line, LineLost, StatementRefused
 from workerpool.worker import presence
@@ -86,6 +87,7 @@ def _work(brief: WorkerBrief, channel: Channel, board: Board, wakeup: int) -> in
         WorkerDesk(line, brief.lease, Effects(brief.url, brief.schema, brief.worker_id), Path(brief.home).absolute()),
     )
     handlers = tuple(sorted(specs))
+    read_ahead(presence.STATEMENTS, brief.schema)  # handlers may keep every descriptor that there is
     if not _connect(line, brief, handlers, channel, wakeup):
         return 0
     performer = Performer(specs, desk, brief.max_crashes, Footing(brief.bell))

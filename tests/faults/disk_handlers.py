@@ -1,4 +1,4 @@
-"""Handlers that meet full disks: one that talks and ends, one that keeps a file."""
+"""Handlers that meet full disks: one that talks and ends, one that writes, one that keeps a file."""
 
 from __future__ import annotations
 
@@ -30,6 +30,30 @@ def talk(job: Job) -> dict[str, Any]:
     job.log.info("the last word")
     note("end", job)
     return {"attempt": job.attempt, "much": os.urandom(job.payload.get("bytes", 0)).hex()}
+
+
+@handler("write", max_attempts=1)
+def write(job: Job) -> dict[str, Any]:
+    """When the file `go` is there, write 100 KB in the way payload.how."""
+    note("begin", job)
+    while not (Path(os.environ["JOURNAL"]).parent / "go").exists():
+        job.checkpoint()
+        time.sleep(0.05)
+    much = os.urandom(50_000).hex()
+    try:
+        match job.payload["how"]:
+            case "transaction":
+                with job.transaction() as connection:
+                    connection.execute("INSERT INTO public.written VALUES (%s)", (much,))
+            case "outcome":
+                with job.transaction() as connection:
+                    connection.execute("SELECT 1")
+                return {"much": much}
+            case "then":
+                job.then("successor", "keep", {"much": much})
+    finally:
+        note("end", job)
+    return {}
 
 
 @handler("keep")

@@ -22,6 +22,7 @@ from tests.faults.nemesis import Producer
 from tests.faults.test_nemesis import drain
 from tests.faults.test_rounds import PATIENT, processor_time
 from tests.process.daemon import Daemon, until
+from workerpool.worker.perform import UNTIL_ROOM
 
 pytestmark = pytest.mark.skipif(bool(missing()), reason=missing())
 
@@ -145,6 +146,33 @@ def test_an_outcome_waits_for_room(small: SmallServer, daemon: Daemon) -> None:
     until(lambda: "the last word" in daemon.lines(revision), ROOM_IS_SEEN, "what it said is written")
     assert daemon.stop() == 0
     assert chronicle.check(small.url, [], notes) == []
+
+
+def test_what_a_handler_writes_to_a_full_disk_is_put_off(small: SmallServer, daemon: Daemon) -> None:
+    """F20: an attempt whose own transaction, its commit, or `job.then()` finds the disk full is not charged: it is
+    performed again some seconds later, and writes once.
+    """
+    with psycopg.connect(small.url, autocommit=True) as connection:
+        connection.execute("CREATE TABLE public.written (words text)")
+    daemon.start()
+    asked = {how: daemon.insert(how, "write", {"how": how}) for how in ("transaction", "outcome", "then")}
+    for each in asked.values():
+        daemon.begun(each)
+    with small.data_disk.full():
+        until(small.refuses, what="the server refuses to write")
+        (daemon.folder / "go").touch()
+        for each in asked.values():
+            until(lambda each=each: daemon.entries("end", each), what="it has written in vain")  # type: ignore[misc]
+        waits_quietly(daemon, 2.0)
+    for each in asked.values():
+        row = daemon.ended(each, UNTIL_ROOM.total_seconds() + ROOM_IS_SEEN)
+        assert (row["status"], row["attempt"], row["crash_count"]) == ("completed", 1, 0)
+        assert len(daemon.entries("begin", each)) >= 2
+        event = daemon.event("revision.snoozed", revision_id=each)
+        assert "the disk of the database is full" in event["why"]
+    assert daemon.sql("SELECT count(*) AS written FROM public.written") == [{"written": 1}]
+    assert len(daemon.sql("SELECT 1 FROM revisions WHERE item_key = 'successor'")) == 1
+    assert daemon.stop() == 0
 
 
 @pytest.mark.parametrize("many", rounds(1, 10))

@@ -27,7 +27,7 @@ def verb(daemon: Daemon, *words: str, before: tuple[str, ...] = ()) -> subproces
     return subprocess.run(command, env=daemon.environment(), capture_output=True, text=True, timeout=60, check=False)
 
 
-@pytest.mark.parametrize("many", rounds(3, 50))
+@pytest.mark.parametrize("many", rounds(2, 50))
 def test_a_stranger_with_the_number_of_a_dead_worker_is_not_hit(pool: Pool, many: int) -> None:
     """F13: as soon as a worker was killed its number is a stranger's: whatever the manager then does to its workers
     (stacks, logs, reload, fewer, a cancel, a stop), the stranger is not hit.
@@ -53,7 +53,7 @@ def test_a_stranger_with_the_number_of_a_dead_worker_is_not_hit(pool: Pool, many
             assert unharmed(other)
 
 
-@pytest.mark.parametrize("many", rounds(3, 50))
+@pytest.mark.parametrize("many", rounds(2, 50))
 def test_a_stranger_with_the_number_of_a_dead_manager_is_not_hit(pool: Pool, many: int) -> None:
     """F13: the number of a killed manager, which its home still names, is a stranger's: `stop` and `reload` say that
     no pool runs, the next start gives back and clears away, and nothing of it hits the stranger.
@@ -116,15 +116,16 @@ def test_a_manager_in_a_container_is_not_what_has_its_number_outside(database: s
             assert verb(daemon, "start").returncode == 78
             assert daemon.ended(daemon.insert("page", "work"))["status"] == "completed"
             enter = ("nsenter", "--target", str(daemon.inside()), "--pid", "--mount")
-            told = verb(daemon, "stop", "--wait", "0", before=enter)  # (it would end with its namespace)
-            assert told.returncode == 0, told.stderr
+            told = verb(daemon, "stop", "--wait", "0", before=enter)
+            assert f"asked pid {other.pid} to stop" in told.stdout, told.stderr
+            assert told.returncode in (0, -signal.SIGKILL)  # (it may end with its namespace)
             assert daemon.code() == 0
             assert unharmed(other)
         finally:
             daemon.clear()
 
 
-@pytest.mark.parametrize("many", rounds(3, 30))
+@pytest.mark.parametrize("many", rounds(2, 30))
 def test_twins_are_told_apart(database: str, tmp_path: Path, many: int) -> None:
     """F14: two containers with one host name, whose managers are both process 1, again and again: their names and
     those of their workers differ, each works, and what one that was killed held is given back without touching what

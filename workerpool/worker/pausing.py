@@ -24,8 +24,6 @@ from workerpool.worker.desk import WorkerDesk
 log = logs.get("worker")
 #: A held handler looks this often whether it may go on, in seconds.
 TICK = 0.05
-#: Seconds until a database whose disk is full is asked again.
-AFTER_FULL = 0.5
 
 
 class Pausing:
@@ -147,7 +145,6 @@ class Pausing:
             return step()
         except StatementRefused as error:
             log.warning("settlement.refused", what="the pause", error=str(error))
-            time.sleep(AFTER_FULL if error.full else 0.0)
         except LineLost as error:
             log.warning("database.lost", error=str(error))
             time.sleep(TICK)

@@ -214,9 +214,10 @@ def test_a_stop_and_a_start_while_the_disk_is_full(small: SmallServer, daemon: D
     with small.data_disk.full():
         until(small.refuses, what="the server refuses to write")
         until(lambda: daemon.events("turn.refused"), what="its outcome is refused")
-        began = time.monotonic()
+        began, lines = time.monotonic(), len(daemon.events())
         assert daemon.stop(limit=12.0) == 5
         assert time.monotonic() - began < 1.0 + 5.0
+        assert len(daemon.events()) - lines < 3 * LINES, daemon.tail()
         daemon.spawn()
         began = time.monotonic()
         until(lambda: time.monotonic() - began > 3.0, what="a while")

@@ -1,0 +1,59 @@
+"""A server without room (F20), said by triggers: which statement meets it is chosen, and no disk has to be mounted."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from tests.faults.test_full_disks import LINES
+from tests.process.daemon import Daemon, until
+
+Pool = Callable[..., Daemon]
+
+
+def refuse(daemon: Daemon, table: str, condition: str) -> None:
+    """Let the server say that its disk is full to updates of a table."""
+    daemon.sql("""CREATE OR REPLACE FUNCTION public.no_room() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN RAISE EXCEPTION 'could not extend file' USING ERRCODE = 'disk_full'; END $$""")
+    daemon.sql(f"""CREATE TRIGGER no_room BEFORE UPDATE ON {table} FOR EACH ROW WHEN ({condition})
+        EXECUTE FUNCTION public.no_room()""")
+
+
+def test_a_worker_whose_outcomes_are_refused_minds_its_handler(pool: Pool) -> None:
+    """An outcome that finds no room waits behind a handler that takes long: meanwhile the worker neither floods its log
+    nor misses that the handler is cancelled, and it is the same worker afterwards.
+    """
+    daemon = pool(workers=1, cancel_grace="20s").start()
+    worker = daemon.child("W1")
+    warm = [daemon.insert(f"warm{number}", "work") for number in range(100)]  # (it learns to take two at once)
+    for each in warm:
+        daemon.ended(each)
+    refuse(daemon, "revisions", "NEW.item_key = 'refused' AND NEW.status = 'completed'")
+    rows = daemon.sql("""INSERT INTO revisions (item_key, handler, payload) VALUES
+        ('refused', 'work', '{}'), ('long', 'work', '{"seconds": 60}') RETURNING id""")
+    refused, long = (int(row["id"]) for row in rows)
+    daemon.begun(long)
+    assert daemon.entries("end", refused)
+    until(lambda: daemon.events("settlement.refused"), what="the outcome is refused")
+    lines, began = len(daemon.events()), time.monotonic()
+    until(lambda: time.monotonic() - began > 3.0, what="a while")
+    assert (len(daemon.events()) - lines) / 3.0 < LINES / 3, daemon.tail()
+    daemon.sql("UPDATE revisions SET cancel_requested_at = now() WHERE id = %s", long)
+    until(lambda: daemon.events("cancel.relayed"), what="the worker is asked")
+    until(lambda: daemon.events("revision.cancelled", role="worker"), 3.0, "its handler has heard it")
+    daemon.sql("DROP TRIGGER no_room ON revisions")
+    assert daemon.ended(refused)["status"] == "completed"
+    assert daemon.ended(long)["status"] == "cancelled"
+    assert (daemon.row(refused)["attempt"], daemon.row(refused)["crash_count"]) == (1, 0)
+    assert daemon.child("W1") == worker
+    assert daemon.stop() == 0
+
+
+def test_an_idle_pool_stops_at_once_where_it_may_not_say_so(pool: Pool) -> None:
+    """A worker that holds nothing, and whose farewell finds no room, does not wait for it until the grace is over."""
+    daemon = pool(shutdown_grace="30s").start()
+    daemon.ended(daemon.insert("page", "work"))
+    refuse(daemon, "workers", "NEW.state = 'gone'")
+    began = time.monotonic()
+    assert daemon.stop(limit=20.0) == 5
+    assert time.monotonic() - began < 5.0

@@ -5,17 +5,17 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from tests.faults.test_full_disks import LINES
+from tests.faults.test_full_disks import HANDLERS, LINES
 from tests.process.daemon import Daemon, until
 
 Pool = Callable[..., Daemon]
 
 
-def refuse(daemon: Daemon, table: str, condition: str) -> None:
-    """Let the server say that its disk is full to updates of a table."""
+def refuse(daemon: Daemon, table: str, condition: str, verb: str = "UPDATE") -> None:
+    """Let the server say that its disk is full to updates of a table, or inserts."""
     daemon.sql("""CREATE OR REPLACE FUNCTION public.no_room() RETURNS trigger LANGUAGE plpgsql AS $$
         BEGIN RAISE EXCEPTION 'could not extend file' USING ERRCODE = 'disk_full'; END $$""")
-    daemon.sql(f"""CREATE TRIGGER no_room BEFORE UPDATE ON {table} FOR EACH ROW WHEN ({condition})
+    daemon.sql(f"""CREATE TRIGGER no_room BEFORE {verb} ON {table} FOR EACH ROW WHEN ({condition})
         EXECUTE FUNCTION public.no_room()""")
 
 
@@ -46,6 +46,26 @@ def test_a_worker_whose_outcomes_are_refused_minds_its_handler(pool: Pool) -> No
     assert daemon.ended(long)["status"] == "cancelled"
     assert (daemon.row(refused)["attempt"], daemon.row(refused)["crash_count"]) == (1, 0)
     assert daemon.child("W1") == worker
+    assert daemon.stop() == 0
+
+
+def test_what_handlers_said_waits_and_their_outcomes_do_not(pool: Pool) -> None:
+    """Where the log has no room and the outcomes have, many quick handlers go on, no line of theirs is lost, and the
+    daemon's own log is not flooded with what was refused.
+    """
+    daemon = pool(handlers=HANDLERS).start()
+    refuse(daemon, "execution_log", "true", "INSERT")
+    began, lines = time.monotonic(), len(daemon.events())
+    said = []
+    while time.monotonic() - began < 3.0:
+        said += [daemon.insert(f"page{number}", "talk") for number in range(50)]
+        for each in said[-50:]:
+            assert daemon.ended(each)["status"] == "completed"
+    told = [each for each in daemon.events()[lines:] if each["event"] != "revision.logged"]
+    assert 0 < len(told) < LINES * (time.monotonic() - began), daemon.tail()
+    daemon.sql("DROP TRIGGER no_room ON execution_log")
+    written = "SELECT count(DISTINCT revision_id) AS number FROM execution_log WHERE message = 'the last word'"
+    until(lambda: daemon.sql(written) == [{"number": len(said)}], 10.0, "every line is written")
     assert daemon.stop() == 0
 
 

@@ -87,8 +87,6 @@ def _one_by_one(hand: Hand, line: Line, outcomes: list[Outcome], tally: Tally) -
             note_lost([outcome], line.settle([outcome]), tally)
             hand.drop(frozenset({outcome.revision_id}))
         except StatementRefused as error:
-            if error.full:
-                raise
             if error.passing:
                 time.sleep(PATIENCE)  # somebody holds the row or its item: the claim stays ours, and it is tried again
                 continue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Callable
 
@@ -77,3 +78,43 @@ def test_an_idle_pool_stops_at_once_where_it_may_not_say_so(pool: Pool) -> None:
     began = time.monotonic()
     assert daemon.stop(limit=20.0) == 5
     assert time.monotonic() - began < 5.0
+
+
+def test_a_start_that_finds_no_room_says_so(pool: Pool) -> None:
+    """What a dead manager held cannot be given back: the start ends with 69 and a sentence, for a supervisor to try
+    again; with room it goes on, and nobody is charged.
+    """
+    daemon = pool().start()
+    revision = daemon.insert("page", "work", {"seconds": 60})
+    daemon.begun(revision)
+    daemon.send(signal.SIGKILL)
+    daemon.code()
+    daemon.sql("UPDATE revisions SET payload = '{}' WHERE id = %s", revision)
+    refuse(daemon, "revisions", "NEW.status = 'pending'")
+    assert daemon.spawn().code() == 69
+    assert "the disk of the database is full" in daemon.events("database.unreachable")[-1]["why"]
+    assert "Traceback" not in daemon.text()
+    daemon.sql("DROP TRIGGER no_room ON revisions")
+    daemon.start()
+    row = daemon.ended(revision)
+    assert (row["status"], row["attempt"], row["crash_count"]) == ("completed", 1, 0)
+    assert daemon.stop() == 0
+
+
+def test_nobody_is_rescued_before_the_living_could_speak(pool: Pool) -> None:
+    """R17: no lease can be renewed for want of room, and a worker has stepped down. When there is room again its own
+    keeper gives back what it held, uncounted, before another host takes it for a crash.
+    """
+    first = pool(workers=1, lease="2s").start()
+    revision = first.insert("page", "work", {"seconds": 8})
+    first.begun(revision)
+    second = pool(workers=1, lease="8s").start()
+    refuse(first, "revisions", "NEW.item_key = 'page'")
+    until(lambda: second.events("duty.failed", duty="rescue"), what="the other host would rescue it")
+    refused = len(first.events("duty.failed", duty="bury"))
+    until(lambda: len(first.events("duty.failed", duty="bury")) > refused, what="its own keeper cannot settle for it")
+    first.sql("DROP TRIGGER no_room ON revisions")  # it tries again in two seconds, the other host in one
+    row = first.ended(revision)
+    assert (row["status"], row["attempt"], row["crash_count"]) == ("completed", 1, 0)
+    assert not second.events("revision.rescued")
+    assert first.stop() == second.stop() == 0

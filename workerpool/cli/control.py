@@ -7,6 +7,7 @@ reused pid is never hit.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import signal
@@ -99,18 +100,24 @@ def reload(settings: Settings) -> None:
 
 
 def find(settings: Settings) -> tuple[int, int]:
-    """Return the pid of the manager of this home and a pidfd of it. Raises Refused (4) where nothing runs."""
+    """Return the pid of the manager of this home and a pidfd of it.
+
+    Raises Refused (4) where nothing runs, or what runs cannot be signalled from here.
+    """
     home = Home(settings.home)
     pid = home.manager()
     if pid is not None:
-        try:
+        with contextlib.suppress(OSError):
             handle = os.pidfd_open(pid)
-        except ProcessLookupError:
-            pid = None
-        else:
-            if home.manager() == pid:
+            if home.is_held_by(pid) and home.manager() == pid:
                 return pid, handle
             os.close(handle)
+        if home.manager() == pid:
+            raise Refused(
+                f"a pool runs on {settings.home}, but its manager is not what is process {pid} here",
+                EXIT_REFUSED,
+                "it runs in a container: run the command in there, or `workerpool stop --host NAME`",
+            )
     raise Refused(
         f"no pool runs on {settings.home}", EXIT_REFUSED, "another home is named with --home or WORKERPOOL_HOME"
     )

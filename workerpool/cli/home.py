@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from workerpool.cli.errors import EXIT_CONFIG, EXIT_REFUSED, Refused
+from workerpool.cli.errors import EXIT_CONFIG, EXIT_FAILED, EXIT_REFUSED, Refused
 
 #: Seconds after which a lock that is still taken is a manager's.
 ASKING = 0.3
@@ -43,8 +43,11 @@ class Home:
         except (OSError, ValueError):
             before = []
         fresh = self._runs.with_suffix(".new")
-        fresh.write_text(json.dumps([*before[-20:], (manager_id, run_id)]), encoding="utf-8")
-        fresh.replace(self._runs)
+        try:
+            fresh.write_text(json.dumps([*before[-20:], (manager_id, run_id)]), encoding="utf-8")
+            fresh.replace(self._runs)
+        except OSError as error:
+            raise _unwritable(self._runs, error) from error
         return tuple((str(manager), str(run)) for manager, run in before[-20:])
 
     def forget_runs(self) -> None:
@@ -71,6 +74,30 @@ class Home:
         finally:
             os.close(descriptor)
         return None
+
+    def is_held_by(self, pid: int) -> bool:
+        """Tell whether the process that has the number *pid* here has the lock open.
+
+        The number in the lock is the manager's own: one in a container counts from 1, and here that is a stranger.
+        """
+        try:
+            lock = self.lock.stat()
+            opened = list(Path(f"/proc/{pid}/fd").iterdir())
+        except PermissionError:
+            return True  # it has more rights than we have, and the kernel decides whether we may signal it
+        except OSError:
+            return False
+        for each in opened:
+            with contextlib.suppress(OSError):
+                if os.path.samestat(lock, each.stat()):
+                    return True
+        return False
+
+
+def _unwritable(path: Path, error: OSError) -> Refused:
+    """Return the refusal for a home that takes nothing; a full disk may have room again: a supervisor tries again."""
+    told = f"{path} cannot be written: {error.strerror}"
+    return Refused(told, EXIT_FAILED, "make room on the disk of WORKERPOOL_HOME")
 
 
 def _grab(descriptor: int) -> bool:
@@ -106,8 +133,12 @@ def hold(home: Home) -> Iterator[None]:
             EXIT_CONFIG,
             "`workerpool stop` ends it; another pool needs another WORKERPOOL_HOME",
         )
-    os.ftruncate(descriptor, 0)
-    os.write(descriptor, f"{os.getpid()}\n".encode())
+    try:
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, f"{os.getpid()}\n".encode())
+    except OSError as error:
+        os.close(descriptor)
+        raise _unwritable(home.lock, error) from error
     try:
         yield
     finally:

@@ -131,7 +131,6 @@ class Keeper:
         duties.relay_origin(self._board, self._line.origin)
         now = time.monotonic()
         self._connected, self._wait, self._facts, self._renewal.due_at = True, 0.05, Facts(), now
-        lease = self._brief.lease
         self._timers = {
             "beat": now,
             "tick": now,
@@ -139,10 +138,10 @@ class Keeper:
             "unhandled": now + self._brief.unhandled_after,
             **{name: now + HEAL_EVERY * random.random() for name in ("heal", "prune", "artifacts")},
             "schedules": now,
-            # After an outage the living had no chance to be renewed: nobody is rescued for a whole lease (R17).
-            "rescue": now + lease,
+            "rescue": now,
         }
         self._bury_at = now
+        self._renewal.put_rescues_off()
         log.info("keeper.connected")
 
     def _lose(self, error: BaseException) -> None:
@@ -164,9 +163,9 @@ class Keeper:
             if self._waker.wake(1):
                 self._tick_in(HEAD_START)
         self._every("tick", TICK_EVERY, self._tick)
-        facts = self._facts
+        facts, may_rescue = self._facts, self._renewal.rescues
         self._every("unhandled", max(1.0, brief.unhandled_after / 4), self._fail_unhandled, needed=facts.waiting)
-        self._every("rescue", max(0.5, brief.lease / 6), self._rescue, needed=facts.processing)
+        self._every("rescue", max(0.5, brief.lease / 6), self._rescue, needed=facts.processing and may_rescue)
         self._every("heal", HEAL_EVERY, lambda: duties.heal(self._walk, self._line), needed=facts.pending)
         self._every("prune", HEAL_EVERY, self._prune)
         self._every("artifacts", HEAL_EVERY, lambda: duties.sweep_artifacts(self._walk, Path(brief.home), self._line))
@@ -183,7 +182,7 @@ class Keeper:
             try:
                 dead.bury(death, self._line, self._brief.max_crashes, self._tally)
             except StatementRefused as error:
-                log.warning("duty.failed", duty="bury", worker=death.worker_id, error=str(error))
+                self._renewal.refused("bury", error, worker=death.worker_id)
                 self._bury_at = time.monotonic() + BURY_AGAIN
                 continue
             self._flock.deaths.remove(death)
@@ -200,7 +199,7 @@ class Keeper:
         try:
             duty()
         except StatementRefused as error:
-            log.warning("duty.failed", duty=name, error=str(error))
+            self._renewal.refused(name, error)
 
     def _beat(self) -> None:
         duties.beat(self._brief, self._flock, self._board, self._line)

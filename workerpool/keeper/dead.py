@@ -108,7 +108,7 @@ def rescue(line: Line, brief: KeeperBrief, flock: Flock, tally: Tally, renewal: 
             written = line.settle([outcome], only_expired=True)
         except StatementRefused as error:
             refused += 1
-            log.warning("duty.failed", duty="rescue", revision_id=revision, error=str(error))
+            renewal.refused("rescue", error, revision_id=revision)
             continue
         if written:
             taken += 1

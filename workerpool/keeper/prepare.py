@@ -103,7 +103,7 @@ def _release(brief: PrepareBrief) -> None:
             try:
                 count += len(line.settle([released(row[0], row[1]) for row in rows]))
             except StatementRefused as error:
-                if not error.passing:
+                if error.full or not error.passing:
                     raise
                 log.warning("duty.failed", duty="release", manager=manager, error=str(error))
         if count:

@@ -26,6 +26,7 @@ class Renewal:
         self._brief, self._flock, self._board, self._line = brief, flock, board, line
         self.due_at = 0.0
         """The monotonic instant of the next one."""
+        self._rescues_at = 0.0
 
     def when_due(self) -> None:
         """Renew if it is time to; somebody's lock costs this round and nothing else. Raises LineLost."""
@@ -36,7 +37,22 @@ class Renewal:
         try:
             self._renew(sent)
         except StatementRefused as error:
-            log.warning("duty.failed", duty="renew", error=str(error))
+            self.refused("renew", error)
+
+    @property
+    def rescues(self) -> bool:
+        """Tell whether the living had their chance to be renewed, so that who is expired may be rescued (R17)."""
+        return time.monotonic() >= self._rescues_at
+
+    def put_rescues_off(self) -> None:
+        """Rescue nobody for a whole lease: after an outage the living, here and on other hosts, come first."""
+        self._rescues_at = time.monotonic() + self._brief.lease
+
+    def refused(self, duty: str, error: StatementRefused, **more: object) -> None:
+        """Log that the database refused a duty's statement. A full disk keeps whoever lives from being renewed."""
+        log.warning("duty.failed", duty=duty, error=str(error), **more)
+        if error.full:
+            self.put_rescues_off()
 
     def _renew(self, sent: float) -> None:
         lease, board = self._brief.lease, self._board

@@ -72,8 +72,10 @@ class Board:
 
     @classmethod
     def inherited(cls) -> Board:
-        """Return the board whose descriptor the environment names; the variable is taken out."""
-        return cls(int(os.environ.pop(VARIABLE)))
+        """Return the board whose descriptor the environment names; grandchildren get neither."""
+        descriptor = int(os.environ.pop(VARIABLE))
+        os.set_inheritable(descriptor, False)
+        return cls(descriptor)
 
     def clear(self, slot: int) -> None:
         """Forget everything about *slot*, before a new process starts in it."""

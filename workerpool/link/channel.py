@@ -35,9 +35,11 @@ class Channel:
     def inherited(cls) -> Channel:
         """Return the child's end, from the environment.
 
-        The variable is taken out, so that grandchildren do not see it.
+        The variable is taken out, and the descriptor closed at exec, so that grandchildren get neither.
         """
-        return cls(socket.socket(fileno=int(os.environ.pop(VARIABLE))))
+        descriptor = int(os.environ.pop(VARIABLE))
+        os.set_inheritable(descriptor, False)
+        return cls(socket.socket(fileno=descriptor))
 
     def fileno(self) -> int:
         """Return the descriptor, to wait on."""

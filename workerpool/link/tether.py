@@ -19,6 +19,8 @@ from pathlib import Path
 
 RUN = "WORKERPOOL_RUN"
 WORKER = "WORKERPOOL_WORKER"
+#: What a worker adds to its size, in thousandths of all memory, where the kernel looks for whom to kill.
+VICTIM = 300
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 
 
@@ -38,6 +40,14 @@ def die_with_parent(parent: int) -> None:
 def adopt_orphans() -> None:
     """Become the parent of every orphaned descendant, so that none of them escapes a sweep."""
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def be_first_victim() -> None:
+    """Let the kernel take this process, or one that it starts, before others of the pool, where memory runs out."""
+    score = Path("/proc/self/oom_score_adj")
+    with contextlib.suppress(OSError, ValueError):
+        if int(score.read_text()) < VICTIM:
+            score.write_text(str(VICTIM))
 
 
 def marked(variable: str, value: str) -> list[int]:

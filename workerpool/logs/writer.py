@@ -6,6 +6,7 @@ test and write another process may fill it (a supervisor's reader that died stop
 """
 
 import contextlib
+import errno
 import os
 import select
 import threading
@@ -117,7 +118,9 @@ class LogWriter:
         try:
             self._write_all((b"\n" if self._torn else b"") + told + chunk)
             self._untold -= untold
-        except (OSError, ValueError):
+        except (OSError, ValueError) as error:
+            # If not by us, the last line was torn by another process of the pool: the disk is full for all.
+            self._torn |= isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
             self._lose(count)
 
     def _write_all(self, data: bytes) -> None:

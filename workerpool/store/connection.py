@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Iterable
 from functools import cache
 from ipaddress import ip_address
 from pathlib import Path
@@ -46,6 +47,12 @@ def statement(name: str, schema: str) -> psql.SQL:
     # psycopg reads percent signs where it puts parameters in; a numbered statement goes to the server as it is.
     name_there = quoted(schema) if "$1" in text else quoted(schema).replace("%", "%%")
     return psql.SQL(text.replace("{schema}", name_there))
+
+
+def read_ahead(names: Iterable[str], schema: str) -> None:
+    """Read statements now: later there may be no descriptor left to read a file with."""
+    for name in names:
+        statement(name, schema)
 
 
 def parameters(url: str, role: str) -> dict[str, Any]:

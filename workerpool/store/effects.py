@@ -64,6 +64,10 @@ class CommitRefused(Exception):
         super().__init__(f"its transaction could not be committed: {type(cause).__name__}: {str(cause).strip()}")
 
 
+class NoRoom(errors.DiskFull):
+    """The disk of the server was full for what the transaction wrote; all of it was rolled back."""
+
+
 class EffectsConnection(psycopg.Connection[TupleRow]):
     """A connection whose transaction ends with the attempt and not before."""
 
@@ -115,7 +119,8 @@ class Effects:
     def transaction(self, claim: Claim) -> Iterator[EffectsConnection]:
         """Lend the connection for the attempt of *claim*.
 
-        Raises TransactionMisused for a second one in an attempt, LineLost where no connection can be had.
+        Raises TransactionMisused for a second one in an attempt, LineLost where no connection can be had, NoRoom where
+        a statement of the handler meets a full disk.
         """
         if self._claim is not None and (self._claim.revision_id, self._claim.token) == (claim.revision_id, claim.token):
             raise TransactionMisused("there is one in an attempt; use connection.transaction() for parts of it")
@@ -124,6 +129,9 @@ class Effects:
         try:
             yield connection
             self._check(connection, claim)
+        except errors.DiskFull as error:
+            self.roll_back()
+            raise NoRoom(str(error)) from error
         except BaseException:
             self.roll_back()
             raise
@@ -178,7 +186,7 @@ class Effects:
     def commit(self, claim: Claim, outcome: Outcome) -> bool:
         """Settle *outcome* and commit; False: the claim was lost, and everything was rolled back.
 
-        Raises CommitRefused (rolled back), LineLost: nobody knows yet whether it was committed.
+        Raises CommitRefused and NoRoom (rolled back), LineLost: nobody knows yet whether it was committed.
         """
         connection = self._connection
         assert connection is not None, "a transaction is open"
@@ -194,6 +202,9 @@ class Effects:
         except LineLost:
             self._drop()
             raise
+        except errors.DiskFull as error:
+            self.roll_back()
+            raise NoRoom(str(error)) from error
         except psycopg.OperationalError as error:
             if connection.closed:
                 self._drop()

@@ -9,11 +9,13 @@ import psycopg
 from psycopg import errors
 
 from workerpool.store import embedded
-from workerpool.store.line import LineLost
+from workerpool.store.line import LineLost, StatementRefused
 from workerpool.store.migrate import MayNotMigrate, SchemaTooNew, SchemaTooOld
 from workerpool.store.roles import MayNotMakeRoles, NoNameLeft
 
-_EMBEDDED = (
+_AS_IT_IS = (
+    SchemaTooNew,
+    NoNameLeft,
     embedded.BinariesMissing,
     embedded.HomeRefused,
     embedded.SocketFolderRefused,
@@ -25,6 +27,7 @@ WRITABLE = "it is a standby, or made read-only: name the server that may be writ
 #: How a server, or a pooler before it, says that it will not have a parameter of the URL; and what to do.
 REFUSED = ("unsupported startup parameter", "unrecognized configuration parameter", "invalid value for parameter")
 CORRECT = "correct it in `options` of WORKERPOOL_DATABASE_URL or in PGOPTIONS, or leave it out"
+_MAKE_ROOM = "make room on it: what was not written is written then"
 
 
 def describe(error: Exception) -> tuple[str, str, str] | None:
@@ -35,14 +38,14 @@ def describe(error: Exception) -> tuple[str, str, str] | None:
     match error:
         case MayNotMakeRoles() | MayNotMigrate():
             return "config", str(error), error.hint
-        case SchemaTooNew() | NoNameLeft():
-            return "config", str(error), ""
         case SchemaTooOld():
             return "config", str(error), "`workerpool start` migrates too"
         case LineLost() | embedded.NotReady() | embedded.StartFailed() | embedded.LockTimeout():
             return "unavailable", str(error), "`workerpool doctor` looks for the cause"
-        case _ if isinstance(error, _EMBEDDED):
+        case _ if isinstance(error, _AS_IT_IS):
             return "config", str(error), ""
+        case errors.DiskFull() | StatementRefused(full=True):
+            return "unavailable", f"the disk of the database is full: {_first(error)}", _MAKE_ROOM
         case errors.LockNotAvailable():
             detail = f" ({error.diag.message_detail})" if error.diag.message_detail else ""
             return "busy", f"the database is busy: {_first(error)}{detail}", error.diag.message_hint or "try again"
@@ -67,5 +70,6 @@ def describe(error: Exception) -> tuple[str, str, str] | None:
             return None
 
 
-def _first(error: psycopg.Error) -> str:
-    return (error.diag.message_primary or str(error)).strip().splitlines()[0]
+def _first(error: psycopg.Error | StatementRefused) -> str:
+    primary = error.diag.message_primary if isinstance(error, psycopg.Error) else None
+    return (primary or str(error)).strip().splitlines()[0]

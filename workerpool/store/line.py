@@ -39,11 +39,12 @@ class LineLost(Exception):
 class StatementRefused(Exception):
     """The database refused one statement; the connection is as good as before.
 
-    ``passing`` tells whether the same statement may succeed later (a lock, a deadlock, a full lock table).
+    ``passing``: the same statement may succeed later (a lock, a deadlock, a full lock table, a full disk); ``full``:
+    the disk of the server is full, so that whatever writes is refused, and not for a moment only.
     """
 
     def __init__(self, cause: psycopg.Error) -> None:
-        self.passing = isinstance(cause, SURVIVED)
+        self.passing, self.full = isinstance(cause, SURVIVED), isinstance(cause, errors.DiskFull)
         self.reason = f"{type(cause).__name__}: {cause.diag.message_primary or cause}"
         super().__init__(self.reason)
 
@@ -95,6 +96,7 @@ SURVIVED = (
     errors.QueryCanceled,
     errors.DeadlockDetected,
     errors.OutOfMemory,
+    errors.DiskFull,
     errors.SerializationFailure,
 )
 
@@ -137,7 +139,7 @@ class Line:
         """Whether a pooler stands between, so that nothing can be prepared or set in the session."""
         self._manners = of_the_transaction(f"{PATIENCE}; {STEADY}")
         self._kept: Answer | BaseException | None = None
-        self.refused: psycopg.Error | None = None
+        self.refused: StatementRefused | None = None
         """Why the server refused what was said in front of the turn that was answered last."""
 
     def open(self) -> None:
@@ -282,7 +284,7 @@ class Line:
             self._kept = answer_of(flight.answer())
         except psycopg.Error as error:
             self._kept = understood(error)
-        self.refused = flight.refused
+        self.refused = StatementRefused(flight.refused) if flight.refused is not None else None
 
 
 def answer_of(rows: Sequence[TupleRow]) -> Answer:

@@ -24,6 +24,7 @@ from workerpool.link import tether
 from workerpool.link.board import Board, Record
 from workerpool.link.channel import Channel
 from workerpool.link.failpoints import reach
+from workerpool.store.connection import read_ahead
 from workerpool.store.effects import Effects
 from workerpool.store.line import Line, LineLost, StatementRefused
 from workerpool.worker import presence
@@ -49,12 +50,17 @@ def main() -> int:
     wakeup = _signals()
     tether.die_with_parent(os.getppid())
     tether.adopt_orphans()
+    tether.be_first_victim()
     channel, board = Channel.inherited(), Board.inherited()
     message = channel.brief()
     if message is None:
         return 0
     brief = from_message(WorkerBrief, message)
-    stream = os.fdopen(int(os.environ.pop("WORKERPOOL_LOG_DESCRIPTOR", "2")), "w", closefd=False)
+    descriptor = int(os.environ.pop("WORKERPOOL_LOG_DESCRIPTOR", "2"))
+    # What a handler starts past Python (os.system, a library of C) inherits what this process was given to inherit.
+    for each in {descriptor, brief.bell} - {2}:
+        os.set_inheritable(each, False)
+    stream = os.fdopen(descriptor, "w", closefd=False)
     logs.configure(brief.log_level, brief.log_format, stream, file=Path(brief.log_file) if brief.log_file else None)  # type: ignore[arg-type]
     # Not to the log: a stack is written in pieces, and would tear the lines of other processes.
     faulthandler.register(signal.SIGUSR2, file=2, all_threads=True)
@@ -81,6 +87,7 @@ def _work(brief: WorkerBrief, channel: Channel, board: Board, wakeup: int) -> in
     ledger = Ledger(brief.worker_id)
     line.met, hand.written, desk.written = ledger.meet, ledger.note, ledger.note
     handlers = tuple(sorted(specs))
+    read_ahead(presence.STATEMENTS, brief.schema)  # handlers may keep every descriptor that there is
     if not _connect(line, brief, handlers, channel, wakeup):
         return 0
     performer = Performer(specs, desk, brief.max_crashes, Footing(brief.bell))

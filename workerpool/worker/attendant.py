@@ -34,6 +34,8 @@ TICK = 0.05
 #: A handler that runs longer than this is not short: nothing waits behind it.
 LONG = 0.1
 FLUSH_EVERY = 0.25
+#: Seconds until what the database refused is tried again beside a handler.
+AFTER_REFUSAL = 1.0
 EXIT_ABORTED, EXIT_STEPPED_DOWN = 5, 75
 
 
@@ -48,7 +50,7 @@ class Attendant:
         self._poke_read, self._poke_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._cleared = 0.0
         self._title = ""
-        self._flushed = 0.0
+        self._flushed = self._refused_until = 0.0
         self._manager = os.getppid()
         self.loop: Loop | None = None
         self.lapse: LapseWatch | None = None
@@ -188,7 +190,7 @@ class Attendant:
             token.cancel(TIMED_OUT)
         elif running is not None and self._board.cancel_asked(self._brief.board_slot, running):
             token.cancel("somebody asked for it")
-        if now - loop.attempt.started < LONG:
+        if now - loop.attempt.started < LONG or now < self._refused_until:
             return
         try:
             if loop.pausing.is_news:
@@ -202,6 +204,7 @@ class Attendant:
         except LineLost:
             self._reopen(now)
         except StatementRefused as error:
+            self._refused_until = now + AFTER_REFUSAL
             log.warning("settlement.refused", error=str(error))
 
     def _reopen(self, now: float) -> None:

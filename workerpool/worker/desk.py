@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -38,6 +40,8 @@ MOST_LINES = 20_000
 AT_ONCE = 1_000
 
 REOPEN_EVERY = 0.1
+#: Seconds for which nothing is sent after the database refused it and may take it later.
+REST = 1.0
 #: When (monotonic), level, message, data; and percent, step, number of steps.
 _Said = tuple[Claim, float, str, str, str | None]
 _Progress = tuple[Claim, float | None, str | None, int | None]
@@ -52,10 +56,12 @@ class WorkerDesk:
         """*patience*: the seconds that a handler waits for a database that is away; a lease."""
         self._line, self._patience, self._effects, self._home = line, patience, effects, home
         self._lock = threading.Lock()
+        _desks.add(self)
         self._lines: list[_Said] = []
         self._progress: dict[int, _Progress] = {}
         self._under_way: tuple[list[_Said], dict[int, _Progress]] = [], {}
         self._dropped = 0
+        self._rests_until = 0.0
         self.hold: Callable[[Claim, CancellationToken], None] = lambda *_: None
         """Stay here while the pause holds running revisions; whoever knows the pause puts its own here."""
         self.written: Callable[[list[Outcome]], object] = lambda _: None
@@ -106,8 +112,8 @@ class WorkerDesk:
     def conclude(self, claim: Claim, outcome: Outcome) -> Outcome:
         """Commit the handler's transaction with its *outcome*, if it opened one; else return *outcome* as it is.
 
-        One that is not a success is rolled back and settled like any other. Raises CommitRefused, LineLost: all of it
-        was rolled back.
+        One that is not a success is rolled back and settled like any other. Raises CommitRefused, NoRoom, LineLost: all
+        of it was rolled back.
         """
         if not self._effects.is_open:
             return outcome
@@ -169,16 +175,24 @@ class WorkerDesk:
 
         It is under way until ``landed`` or ``came_back``. Raises LineLost.
         """
+        if time.monotonic() < self._rests_until:
+            return []
         if len(self._lines) > AT_ONCE:
             self.flush()
         self._under_way = lines, progress = self._taken()
         return _told(lines, progress) if lines or progress else []
 
-    def landed(self, refused: Exception | None) -> None:
+    def landed(self, refused: StatementRefused | None) -> None:
         """What was under way is in the database, or the database *refused* it."""
-        (lines, _), self._under_way = self._under_way, ([], {})
+        (lines, progress), self._under_way = self._under_way, ([], {})
         if refused is not None:
-            log.warning("settlement.refused", what="log lines and progress", count=len(lines), error=str(refused))
+            self._refused(refused, lines, progress)
+
+    def _refused(self, error: StatementRefused, lines: list[_Said], progress: dict[int, _Progress]) -> None:
+        log.warning("settlement.refused", what="log lines and progress", count=len(lines), error=str(error))
+        if error.passing:  # they wait: neither a lock nor a full disk is for ever
+            self._rests_until = time.monotonic() + REST
+            self._put_back(lines, progress)
 
     def came_back(self) -> None:
         """Nobody knows what became of what was under way: it waits again."""
@@ -186,17 +200,19 @@ class WorkerDesk:
         self._put_back(lines, progress)
 
     def flush(self) -> None:
-        """Write what waits.
+        """Write what waits; what the database may take later goes on waiting.
 
         Raises LineLost with everything still here, so that it can be written on the next connection.
         """
+        if time.monotonic() < self._rests_until:
+            return
         lines, progress = self._taken()
         try:
             while lines or progress:
                 self._line.tell(_told(lines[:AT_ONCE], progress))
                 lines, progress = lines[AT_ONCE:], {}
         except StatementRefused as error:
-            log.warning("settlement.refused", what="log lines and progress", count=len(lines), error=str(error))
+            self._refused(error, lines, progress)
         except BaseException:
             self._put_back(lines, progress)
             raise
@@ -214,6 +230,16 @@ class WorkerDesk:
         with self._lock:
             self._lines = lines + self._lines
             self._progress = progress | self._progress
+
+
+def _unlock() -> None:
+    # The thread that held it at the moment of a handler's fork is not in the fork, and would never give it back.
+    for desk in _desks:
+        desk._lock = threading.Lock()
+
+
+_desks: weakref.WeakSet[WorkerDesk] = weakref.WeakSet()
+os.register_at_fork(after_in_child=_unlock)
 
 
 def _told(lines: list[_Said], progress: dict[int, _Progress]) -> list[Any]:

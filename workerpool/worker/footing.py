@@ -7,6 +7,7 @@ put right is put right.
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 from collections.abc import Callable
@@ -19,6 +20,8 @@ log = logs.get("worker")
 EXIT_DAMAGED = 71
 #: After a handler that took longer than this, in seconds, the memory in use is looked at; else after every 64.
 LONG = 0.05
+#: Descriptors without which nothing can be done: for a connection, or a command with its pipes.
+SPARE = 8
 #: What `signal.getsignal` wraps to make enum members of the answers: this is asked after each handler, four times.
 _getsignal: Callable[[int], object] = import_module("_signal").getsignal
 _OURS = (signal.SIGTERM, signal.SIGQUIT, signal.SIGINT, signal.SIGHUP)
@@ -84,6 +87,26 @@ class Wear:
     def is_over(self) -> bool:
         """Tell whether it is enough."""
         return self._too_big or (self._most is not None and self._performed >= self._most)
+
+
+def is_starved() -> bool:
+    """Tell whether this process can open hardly anything more; it says so in the log.
+
+    Handlers may keep what they open, and nobody but a new process gives it back.
+    """
+    opened = []
+    try:
+        for _ in range(SPARE):
+            opened.append(os.dup(0))
+    except OSError as error:
+        if error.errno != errno.EMFILE:
+            return False
+        log.warning("worker.dirtied", what="no descriptors are left")
+        return True
+    finally:
+        for each in opened:
+            os.close(each)
+    return False
 
 
 def memory_in_use() -> int:

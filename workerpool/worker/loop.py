@@ -10,7 +10,6 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from uuid import uuid4
 
 from workerpool import logs
@@ -24,11 +23,11 @@ from workerpool.worker import presence
 from workerpool.worker.appetite import Appetite
 from workerpool.worker.attempt import Attempt
 from workerpool.worker.desk import WorkerDesk
-from workerpool.worker.footing import Wear
+from workerpool.worker.footing import Wear, is_starved
 from workerpool.worker.hand import Hand
 from workerpool.worker.pausing import Pausing
 from workerpool.worker.perform import Performer
-from workerpool.worker.settling import note_outcome, note_written, reconcile, settle_all, still_ours
+from workerpool.worker.settling import note_outcome, note_written, reconcile, settle_all, still_ours, with_payload
 from workerpool.worker.tally import Tally
 
 log = logs.get("worker")
@@ -92,7 +91,10 @@ class Loop:
             # Its own loop fails, not a handler: it waits longer each time, and leaves the stage to others.
             self._refusals += 1
             log.warning("turn.refused", error=str(error), refusals=self._refusals)
-            self._sleep(min(LONGEST_REFUSAL, LONGEST_PAUSE * 2 ** (self._refusals - 1)))
+            if error.full and (self.hurried or (self.stopping and self._hand.is_empty)):
+                raise LineLost(error) from error  # nothing more can be written, as if the database were away
+            longer = min(LONGEST_REFUSAL, LONGEST_PAUSE * 2 ** min(self._refusals - 1, 10))
+            time.sleep(LONGEST_PAUSE) if self.stopping else self._sleep(longer)
         return False
 
     def _round(self) -> None:
@@ -211,8 +213,7 @@ class Loop:
             self._poke()
         try:
             if claim.payload is None:
-                rows = self._line.call("payload", id=claim.revision_id, token=claim.token)
-                claim = replace(claim, payload=rows[0][0] if rows else "{}")
+                claim = with_payload(claim, self._line)
             most = self._performer.limits(claim, self._brief.timeout).max_attempts
             outcome = self._performer.perform(claim, token, most)
         except (LineLost, StatementRefused):
@@ -273,13 +274,11 @@ class Loop:
         while True:
             # At the end there is a grace to wait for the database in, but only for somebody's sake: for a farewell one
             # that is there, and only ended this session, is asked once.
-            if self.hurried or (last and self._hand.is_empty):
+            if self.hurried or (last and self._hand.is_empty) or is_starved():
                 raise error
             last = self.stopping
             try:
-                self._line.open()
-                self._line.forget()
-                presence.register(self._line, self._brief, self._handlers)
+                presence.regain(self._line, self._brief, self._handlers)
                 with self._hand.lock:
                     self._sent = self._lost = None
                     self._desk.came_back()

@@ -48,6 +48,7 @@ class HandlerOutput(io.TextIOBase):
         self._descriptor, self._level, self._running = descriptor, level, running
         self._part = ""
         self._owner: int | None = None
+        self._pid = os.getpid()
         self.printed: Printed | None = None
         """What counts for the attempt that runs."""
 
@@ -72,7 +73,8 @@ class HandlerOutput(io.TextIOBase):
     def write(self, text: str) -> int:
         """Take *text*; each full line is logged. Raises OutputLimitExceeded."""
         job = self._running()
-        if job is None:
+        # (a fork of a handler has a copy of the log that nobody sends)
+        if job is None or os.getpid() != self._pid:
             _pass_on(self._descriptor, text)
             return len(text)
         if self._owner != job.id:

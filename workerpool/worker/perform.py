@@ -13,7 +13,7 @@ import os
 import random
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 from workerpool.core import outcome as verdicts
@@ -28,15 +28,17 @@ from workerpool.job.result import checked
 from workerpool.job.token import CancellationToken
 from workerpool.job.worker_job import WorkerJob
 from workerpool.link.failpoints import reach
-from workerpool.store.effects import CommitRefused
-from workerpool.store.line import LineLost
+from workerpool.store.effects import CommitRefused, NoRoom
+from workerpool.store.line import LineLost, StatementRefused
 from workerpool.worker.attempt import STOPPING, TIMED_OUT
 from workerpool.worker.desk import WorkerDesk
-from workerpool.worker.footing import Footing
+from workerpool.worker.footing import Footing, is_starved
 from workerpool.worker.output import HandlerOutput, Printed, wait_until_read
 
 #: Bytes that an attempt may print where its handler says nothing: more is a handler that has run away.
 DEFAULT_OUTPUT_LIMIT = 256 << 20
+#: How long an attempt is put off whose writes found the disk of the database full.
+UNTIL_ROOM = timedelta(seconds=10)
 
 
 #: The escape of a NUL in JSON text: its backslash is not itself escaped.
@@ -142,11 +144,11 @@ class Performer:
         except BaseException as error:
             self._stay_one_process()
             outcome = self._failure(claim, tries, token, error)
-        self.dirty |= self._footing.restore()
+        self.dirty |= self._footing.restore() or (outcome.verdict != "completed" and is_starved())
         self._finish_output()
         try:
             return self._desk.conclude(claim, outcome)
-        except (CommitRefused, LineLost) as error:
+        except (CommitRefused, NoRoom, LineLost) as error:
             return self._failure(claim, tries, token, error)
 
     def close(self) -> None:
@@ -207,6 +209,8 @@ class Performer:
                 return failed(message_of(error), "timeout")
             case LineLost():
                 return verdicts.released(revision, claim_token, "the database was not there when the handler needed it")
+            case NoRoom() | StatementRefused(full=True):
+                return verdicts.snoozed(revision, claim_token, f"the disk of the database is full: {error}", UNTIL_ROOM)
             case MemoryError():
                 self.dirty = True
                 return failed("out of memory (MemoryError)")

@@ -14,6 +14,12 @@ from workerpool.core.briefs import WorkerBrief
 from workerpool.handlers import registry
 from workerpool.store.line import Line
 
+#: What a worker says to the database for itself, in its turns and when it leaves.
+STATEMENTS = (
+    *("register_worker", "claim", "turn", "settle", "told", "payload", "still_held", "outcome_of", "held_by"),
+    *("worker_state", "acknowledge_pause", "hold", "go_on", "tally"),
+)
+
 
 def register(line: Line, brief: WorkerBrief, handlers: tuple[str, ...]) -> None:
     """Say who this worker is and what it can do."""
@@ -29,6 +35,13 @@ def register(line: Line, brief: WorkerBrief, handlers: tuple[str, ...]) -> None:
         halting=registry.halting(brief.after_failure),
         limits=json.dumps(registry.limits() | {"": registry.attempts()}),
     )
+
+
+def regain(line: Line, brief: WorkerBrief, handlers: tuple[str, ...]) -> None:
+    """Connect again, forget the answer of a turn that was lost, and register. Raises LineLost, StatementRefused."""
+    line.open()
+    line.forget()
+    register(line, brief, handlers)
 
 
 def say(line: Line, brief: WorkerBrief, state: str) -> None:

@@ -8,6 +8,7 @@ no longer ours.
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 from workerpool import logs
 from workerpool.core import pace
@@ -54,10 +55,16 @@ def still_ours(claim: Claim, hand: Hand, line: Line, attempt: Attempt) -> bool:
     return False
 
 
+def with_payload(claim: Claim, line: Line) -> Claim:
+    """Return *claim* with its payload, left out of it where it is large. Raises LineLost, StatementRefused."""
+    rows = line.call("payload", id=claim.revision_id, token=claim.token)
+    return replace(claim, payload=rows[0][0] if rows else "{}")
+
+
 def settle_all(hand: Hand, line: Line, tally: Tally) -> None:
     """Settle everything that is done, in one statement if that goes, else one by one.
 
-    Raises LineLost with the rest still in hand.
+    Raises LineLost, and StatementRefused where the disk of the server is full, with the rest still in hand.
     """
     with hand.lock:
         while hand.done:
@@ -66,6 +73,8 @@ def settle_all(hand: Hand, line: Line, tally: Tally) -> None:
                 written = line.settle(outcomes)
             except StatementRefused as error:
                 log.warning("settlement.refused", error=str(error), count=len(outcomes))
+                if error.full:
+                    raise
                 _one_by_one(hand, line, outcomes, tally)
                 continue
             note_written(hand, outcomes, written, tally)

@@ -104,11 +104,14 @@ class Effects:
     """The transactions of one worker's attempts, one after the other."""
 
     def __init__(
-        self, url: str, schema: str, name: str, lease: float = SILENCE, known: Callable[[], Origin | None] = lambda: None
+        self,
+        url: str,
+        schema: str,
+        name: str,
+        lease: float = SILENCE,
+        known: Callable[[], Origin | None] = lambda: None,
     ) -> None:
-        """*name*: the worker's, which pg_stat_activity shows; *lease*: its leases, in seconds; *known*: the server that the
-        pool works on.
-        """
+        """*name*: the worker's, which pg_stat_activity shows; *lease*: its leases, in seconds; *known*: the server of the pool."""
         self._url, self._schema, self._name, self._known = url, schema, name, known
         self._silence = f"{int(1000 * min(SILENCE, lease))}ms"
         self._connection: EffectsConnection | None = None

@@ -135,12 +135,10 @@ class Line:
         self._transformer = Transformer()
         self._prepared: set[str] = set()
         self._flight: Flight | Errand | None = None
-        self.pooled = False
-        """Whether a pooler stands between, so that nothing can be prepared or set in the session."""
+        self.pooled = False  # whether a pooler stands between, so that nothing can be prepared or set in the session
         self._manners = of_the_transaction(f"{PATIENCE}; {STEADY}")
         self._kept: Answer | BaseException | None = None
-        self.refused: StatementRefused | None = None
-        """Why the server refused what was said in front of the turn that was answered last."""
+        self.refused: StatementRefused | None = None  # why what was said in front of the last turn was not taken
 
     def open(self) -> None:
         """Connect, or connect again; raises LineLost where that fails. What was under way is forgotten."""

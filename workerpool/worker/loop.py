@@ -272,8 +272,7 @@ class Loop:
         log.warning("database.lost", error=str(error))
         wait, last = 0.05, False
         while True:
-            # At the end there is a grace to wait for the database in, but only for somebody's sake: for a farewell one
-            # that is there, and only ended this session, is asked once.
+            # At the end it is waited for only for somebody's sake; for a farewell, one that is there is asked once.
             if self.hurried or (last and self._hand.is_empty) or is_starved():
                 raise error
             last = self.stopping
@@ -287,7 +286,6 @@ class Loop:
                 log.info("database.regained")
                 return
             except (LineLost, StatementRefused):
-                # (a bell is not waited for at the end: _sleep would return at once)
                 time.sleep(min(wait, LONGEST_PAUSE)) if self.stopping else self._sleep(wait)
                 wait = min(2.0, wait * 2)
 

@@ -37,9 +37,10 @@ QUICK = (
 )
 ROOT = Path(__file__).parent.parent
 
-# A shell that starts the tests in the background ignores Ctrl-C for them, nohup the hang-up, and what is ignored here
-# would be ignored by every child; a handler is not inherited.
+# A shell that starts the tests in the background ignores Ctrl-C and Ctrl-\ for them, nohup the hang-up, and what is
+# ignored here would be ignored by every child; a handler is not inherited.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
     signal.signal(signal.SIGHUP, lambda *_: None)
 # Child processes find the package as this one does, installed or not.

@@ -216,7 +216,8 @@ def test_check_pause_gives_way(database: str, client: Client) -> None:
         over = threading.Event()
         loop = Elsewhere(lambda: checking(mine, over))
         assert client.wait_for_safe_state(5, reason="mine too").is_safe
-        assert (mine.active, mine.paused) == (False, True)
+        until(lambda: mine.paused)
+        assert not mine.active
         client.resume()
         until(lambda: mine.active)
         mine.pause()

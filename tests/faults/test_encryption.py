@@ -5,6 +5,7 @@ The other host is a network namespace (tests/faults/hosts.py): for it the server
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -25,7 +26,10 @@ ENCRYPTED = (
 )
 SUBJECT = ("-days", "2", "-nodes", "-subj", "/CN=database")
 elsewhere = pytest.mark.skipif(bool(missing()), reason=missing() or "-")
-tls = pytest.mark.skipif(not WITH_TLS, reason="no PostgreSQL with TLS under /usr/lib/postgresql")
+tls = pytest.mark.skipif(
+    not WITH_TLS or shutil.which("openssl") is None,
+    reason="PostgreSQL with TLS, or openssl, is missing (Debian: apt-get install postgresql openssl)",
+)
 
 
 @pytest.fixture

@@ -49,7 +49,9 @@ def said(url: str, *arguments: str) -> str:
 
 #: The oldest PostgreSQL that is supported, as Debian has it: rights of CREATEROLE are others there.
 OLDEST = Path("/usr/lib/postgresql/15/bin")
-needs_oldest = pytest.mark.skipif(not (OLDEST / "postgres").exists(), reason=f"PostgreSQL 15 is not in {OLDEST}")
+needs_oldest = pytest.mark.skipif(
+    not (OLDEST / "postgres").exists(), reason=f"not in {OLDEST} (Debian: apt-get install postgresql-15)"
+)
 PROGRAMS = [pytest.param(None, id="usual"), pytest.param(OLDEST, id="15", marks=needs_oldest)]
 
 

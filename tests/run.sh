@@ -22,11 +22,11 @@ unset PGHOST PGHOSTADDR PGPORT PGUSER PGDATABASE PGPASSWORD PGPASSFILE PGSERVICE
 export WORKERPOOL_STRICT_EVENTS=1
 
 # The browser's tests need Chromium, those of the shell worker curl and jq, that of the pooler PgBouncer, those of several
-# hosts ip and hostname: they are installed where that may be done without asking (root on Debian, as in a container).
-# Elsewhere those tests are left out, and say so.
+# hosts ip and hostname, that of encryption openssl: they are installed where that may be done without asking (root on
+# Debian, as in a container). Elsewhere those tests are left out, and say so.
 wanted=''
 command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || wanted=chromium
-for tool in curl:curl jq:jq pgbouncer:pgbouncer ip:iproute2 hostname:hostname; do
+for tool in curl:curl jq:jq pgbouncer:pgbouncer ip:iproute2 hostname:hostname openssl:openssl; do
     command -v "${tool%:*}" >/dev/null || wanted="$wanted ${tool#*:}"
 done
 if [ -n "$wanted" ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then

@@ -111,7 +111,7 @@ class Effects:
         lease: float = SILENCE,
         known: Callable[[], Origin | None] = lambda: None,
     ) -> None:
-        """*name*: the worker's, for pg_stat_activity; *lease*: its leases, in seconds; *known*: the server of the pool."""
+        """*name*: the worker's, to be seen; *lease*: its claims', in seconds; *known*: the pool's server."""
         self._url, self._schema, self._name, self._known = url, schema, name, known
         self._silence = f"{int(1000 * min(SILENCE, lease))}ms"
         self._connection: EffectsConnection | None = None

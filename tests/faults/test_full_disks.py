@@ -39,7 +39,7 @@ SETTINGS = {**PATIENT, "handlers": f"{PATIENT['handlers']},{HANDLERS}"}
 @pytest.fixture
 def small() -> Iterator[SmallServer]:
     """A PostgreSQL on small disks, with books."""
-    server = SmallServer(data=96 * MIB, wal=24 * MIB)
+    server = SmallServer(data=96 * MIB, wal=128 * MIB)
     try:
         server.make()
         chronicle.record(server.url)

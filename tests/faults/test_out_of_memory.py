@@ -47,7 +47,8 @@ def test_a_worker_that_the_kernel_kills_for_memory(group: MemoryGroup, pool: Poo
     """F02: a handler that allocates beyond the limit of the pool's cgroup is killed with its worker: a crash that says
     so, poison at the third; other revisions, the manager and the keeper do not notice, and no slot is given up.
     """
-    daemon = enclosed(pool(workers=3, max_restarts=0), group)
+    # (R24: a slot that meets one such revision after another, and completes nothing between, is charged)
+    daemon = enclosed(pool(workers=3, max_restarts=many - 1), group)
     keeper = daemon.child("keeper")
     for number in range(many):
         killed = group.killed

@@ -129,7 +129,9 @@ class SmallServer(Node):
         self.settings = {
             "shared_buffers": "16MB",
             "min_wal_size": "2MB",
-            "max_wal_size": "6MB",
+            # (a checkpoint that finds no room for its notes of replication is a panic of its own)
+            "max_wal_size": "96MB",
+            "checkpoint_timeout": "1h",
             "wal_keep_size": "0",
             "log_min_messages": "warning",
         }

@@ -195,12 +195,15 @@ def windows(host: Daemon, number: int, deeds: Sequence[Deed], lease: float) -> l
     """
     moments = [(at(event), "up") for event in host.events("keeper.connected")]
     moments += [(at(event), "lost") for event in host.events("database.lost", role="keeper")]
+    moments += [(at(event), "lost") for event in host.events("child.exited", child="keeper")]
     for deed in deeds:
         if deed.host != number or deed.kind in {"kill_worker", "stop_worker", "jump_clock"}:
             continue
         stays = deed.kind == "freeze_host" or deed.kind.startswith("cut_")
         moments.append((deed.since, "away" if stays else "lost"))
-        if stays:
+        if not stays:  # one that was starting still when its host was told to stop connects and ends with it
+            moments.append((deed.until, "lost"))
+        else:
             on = deed.until if deed.kind == "freeze_host" else 2 * deed.until - deed.since
             moments.append((on, "back"))
     found: list[tuple[float, float]] = []

@@ -109,22 +109,13 @@ def test_trouble_at_random(ground: Ground, tmp_path: Path, seed: int, recoveries
         changes = history.changes(connection)
     notes.told = [replace(each, seen=ends[each.revision]) for each in notes.told]
     violations = check(server.url, hosts, notes)
-    recoveries.say(
-        f"nemesis: {seconds} s, {len(ends)} revisions: {dict(Counter(ends.values()))}, {len(violations)} violations"
-    )
-    recoveries.say(
-        f"nemesis: {len(nemesis.deeds)} deeds: {dict(Counter(deed.kind for deed in nemesis.deeds).most_common())}"
-    )
-    recoveries.say(f"nemesis: the producer lost {producer.lost} connections; {len(notes.told)} were cancelled")
-    stops = sorted(nemesis.stops)
-    recoveries.say(
-        f"nemesis: {len(stops)} stops: p50 {part(stops, 0.5):.2f} s, longest {part(stops, 1):.2f} s of {STOP} s"
-    )
+    recoveries.say(f"nemesis: {seconds} s, {len(ends)} revisions: {dict(Counter(ends.values()))}")
+    recoveries.say(f"nemesis: {len(violations)} violations; the producer lost {producer.lost} connections")
     found = measure(nemesis, changes)
     tell(recoveries, nemesis, changes, found)
     (tmp_path / "recoveries").write_text("".join(f"{each.seconds:.2f} s: {each}\n" for each in found))
-    assert violations == []
-    assert part(stops, 1) <= STOP
+    assert not violations, "\n".join(violations[:20])
+    assert max(nemesis.stops, default=0.0) <= STOP
     worst = sorted(found, key=lambda each: each.late)[-10:]
     told = "\n".join(f"{each.hit.fault}: {each.seconds:.2f} s, {each.late:.2f} s late, {each}" for each in worst)
     assert part(sorted(each.seconds for each in found if each.plain), 0.99) <= PROMISE.seconds, told
@@ -144,9 +135,12 @@ def measure(nemesis: Nemesis, changes: list[Change]) -> list[Recovery]:
 
 def tell(recoveries: Recoveries, nemesis: Nemesis, changes: list[Change], found: list[Recovery]) -> None:
     """Note the recoveries by the kind of deed: of claims, and of hosts and the server until something begins again."""
+    recoveries.say(f"nemesis: {len(nemesis.deeds)} deeds: {dict(Counter(each.kind for each in nemesis.deeds))}")
+    recoveries.note("nemesis: from TERM to the exit", nemesis.stops, STOP)
     for kind in sorted({each.hit.fault for each in found}):
         its = [each.seconds for each in found if each.hit.fault == kind and each.plain]
-        recoveries.note(f"nemesis {kind}: free again", its, PROMISE.seconds)
+        if its:
+            recoveries.note(f"nemesis {kind}: free again", its, PROMISE.seconds)
     plain = [each.seconds for each in found if each.plain]
     recoveries.note("nemesis all: free again", plain, PROMISE.seconds)
     late = [each for each in found if not each.plain]

@@ -102,8 +102,9 @@ def test_holes() -> None:
 def test_when_a_keeper_could_free_what_others_held(tmp_path: Path) -> None:
     """From a lease after it connected until it lost its connection, was hit, or stood still."""
     host = Daemon(None, tmp_path)
-    offs = (0, JUMP, -JUMP, 0)  # its clock is set meanwhile
-    told = [(10, "keeper.connected"), (20, "database.lost"), (21, "keeper.connected"), (60, "keeper.connected")]
+    offs = (0, JUMP, -JUMP, 0, 0)  # its clock is set meanwhile
+    told = [(10, "keeper.connected"), (20, "database.lost"), (21, "keeper.connected")]
+    told += [(57, "keeper.connected"), (60, "keeper.connected")]
     host.log.write_text("".join(line(START + at + off, event) for (at, event), off in zip(told, offs, strict=True)))
     deeds = [
         Deed("kill_worker", 0, 12, 13),
@@ -113,6 +114,7 @@ def test_when_a_keeper_could_free_what_others_held(tmp_path: Path) -> None:
         Deed("cut_both", 0, 40, 43),  # and now, though the first packets are late
         Deed("kill_keeper", 0, 50, 50.1),
         Deed("freeze_host", 0, 52, 55),  # nothing is there that could go on
+        Deed("restart_host", 0, 56, 59),  # what connects meanwhile ends with it
     ]
     deeds = [replace(deed, since=START + deed.since, until=START + deed.until) for deed in deeds]
     found = [(since - START, until - START) for since, until in recovery.windows(host, 0, deeds, 2.0)]

@@ -18,8 +18,7 @@ from tests.faults import chronicle
 from tests.faults.chronicle import Notes, check, enqueue
 from tests.faults.conftest import rounds
 from tests.faults.disks import MIB, SmallServer, completed, goes_on, missing
-from tests.faults.nemesis import Producer
-from tests.faults.test_nemesis import drain
+from tests.faults.producer import Producer, drain
 from tests.faults.test_rounds import PATIENT, processor_time
 from tests.process.daemon import Daemon, until
 from workerpool.worker.perform import UNTIL_ROOM

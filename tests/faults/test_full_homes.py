@@ -15,8 +15,7 @@ import pytest
 from tests.faults import chronicle
 from tests.faults.chronicle import Notes, check
 from tests.faults.disks import MIB, Disk, goes_on, missing
-from tests.faults.nemesis import Producer
-from tests.faults.test_nemesis import drain
+from tests.faults.producer import Producer, drain
 from tests.faults.test_rounds import PATIENT
 from tests.process.daemon import Daemon, until
 from workerpool.store.embedded import Server

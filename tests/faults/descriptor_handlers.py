@@ -64,9 +64,23 @@ def start(job: Job) -> dict[str, Any]:
             if time.monotonic() > deadline:
                 raise TimeoutError("it does not become the program")
             time.sleep(0.01)
-        found = {each: os.readlink(f"/proc/{pid}/fd/{each}") for each in sorted(os.listdir(f"/proc/{pid}/fd"))}
+        found = _descriptors(pid)
         os.kill(pid, signal.SIGKILL)
     return {"descriptors": found}
+
+
+def _descriptors(pid: int) -> dict[str, str]:
+    """What a process has open for longer than a moment: a program that starts opens its libraries, and closes them."""
+    before: dict[str, str] | None = None
+    while True:
+        found = {}
+        for each in sorted(os.listdir(f"/proc/{pid}/fd")):
+            with contextlib.suppress(FileNotFoundError):
+                found[each] = os.readlink(f"/proc/{pid}/fd/{each}")
+        if found == before:
+            return found
+        before = found
+        time.sleep(0.1)
 
 
 @handler("talkative forks", max_attempts=1)

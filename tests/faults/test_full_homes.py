@@ -77,6 +77,13 @@ def test_a_home_on_a_full_disk_with_everything_in_it(tmp_path: Path, seed: int) 
         disk.remove()
 
 
+def failed(daemon: Daemon) -> int:
+    """Let a revision fail, which is a line of the log; returns its id."""
+    revision = daemon.insert("page", "raise", FAILS, max_attempts=1)
+    daemon.ended(revision)
+    return revision
+
+
 def test_a_log_file_whose_disk_has_room_again(pool: Pool, disk: Disk) -> None:
     """F70: lines that a full disk did not take are counted, and their number is told when there is room."""
     log = disk.path / "pool.log"
@@ -84,12 +91,10 @@ def test_a_log_file_whose_disk_has_room_again(pool: Pool, disk: Disk) -> None:
     daemon.log = log
     daemon.start()
     with disk.full():
-        said = [daemon.insert(f"page{number}", "raise", FAILS, max_attempts=1) for number in range(60)]
-        for each in said:  # (a line of the log each; a page of the disk has room for twenty)
-            daemon.ended(each)
-    for number in range(10):
-        said.append(daemon.insert(f"page{number}", "raise", FAILS, max_attempts=1))
-        daemon.ended(said[-1])
+        # (a line of the log each, of which a page of the disk takes twenty; one after the other, as those that come
+        # together are written together, perhaps when there is room again)
+        said = [failed(daemon) for _ in range(60)]
+    said += [failed(daemon) for _ in range(10)]
     until(lambda: daemon.events("log.dropped"), what="how many lines were lost")
 
     def found() -> list[int]:

@@ -54,5 +54,6 @@ if [ "${1:-}" = --long ]; then
     shift
     set -- -m '' "$@"
 fi
-# Two at a time, each file as a whole: the tests mostly wait, and each process has a PostgreSQL of its own.
-exec python -m pytest -n 2 --dist loadfile "$@" </dev/null
+# Two at a time, each file as a whole: the tests mostly wait, and each process has a PostgreSQL of its own. In the order of their
+# names the small ones of tests/unit come last, so that nobody is left alone with a long one.
+exec python -m pytest -n 2 --dist loadfile --no-loadscope-reorder "$@" </dev/null

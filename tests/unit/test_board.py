@@ -2,11 +2,14 @@
 
 import mmap
 import os
+import time
 from uuid import uuid4
 
 import pytest
 
+from workerpool.core.revision import Claim
 from workerpool.link.board import RECORD, SLOTS, STATES, Board, Record, Running
+from workerpool.worker.attempt import Attempt
 
 
 @pytest.fixture
@@ -22,7 +25,7 @@ def test_what_was_begun_is_seen_by_others_until_it_ends(board: Board) -> None:
     record.begin(7, token.bytes, 1.5, 9.5, 2, 3, 1 << 40, 5)
     running = other.running(3)
     assert running is not None
-    assert (running.revision_id, running.token, running.started, running.deadline) == (7, token, 1.5, 9.5)
+    assert (running.revision_id, running.token, running.claimed, running.deadline) == (7, token, 1.5, 9.5)
     assert (running.attempt, running.max_attempts) == (2, 3)
     assert (running.memory_limit, running.output_limit) == (1 << 40, 5)
     assert other.running(2) is None
@@ -60,3 +63,14 @@ def test_states_counts_renewals_and_cancels_do_not_mix(board: Board) -> None:
     board.clear(last)
     assert (board.renewed(last), board.cancel_asked(last, attempt), board.counts(last)) == (0.0, 0.0, (0, "starting"))
     assert board.renewed(last - 1) == 1.0
+
+
+def test_the_lease_of_an_attempt_counts_from_its_claim_and_not_from_its_begin(board: Board) -> None:
+    """A claim that was held behind another has less of its lease left when its handler begins (R18)."""
+    attempt = Attempt(Record(board, 0))
+    asked = time.monotonic() - 1.5
+    attempt.begin(Claim(7, "page", "default", "{}", 1, None, 0, None, 1, None, uuid4(), asked), 60.0, 3)
+    running = board.running(0)
+    assert running is not None
+    assert (running.claimed, attempt.claimed) == (asked, asked)
+    assert attempt.over() < 1.5

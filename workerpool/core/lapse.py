@@ -12,6 +12,6 @@ from __future__ import annotations
 WORKER_STEPS_DOWN, MANAGER_KILLS = 5 / 6, 11 / 12
 
 
-def accepted(renewed: float, started: float) -> float:
+def accepted(renewed: float, claimed: float) -> float:
     """Return the instant at which the lease began that an attempt has: of its renewal, or of its claim before any."""
-    return max(renewed, started)
+    return max(renewed, claimed)

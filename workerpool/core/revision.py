@@ -34,7 +34,7 @@ class Claim:
     metadata: str | None
     token: UUID
     claimed_at: float
-    """Monotonic, of this process."""
+    """When it was asked for, before the database began to count its lease; monotonic, of this process."""
 
 
 @dataclass(frozen=True, slots=True)

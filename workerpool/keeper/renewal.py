@@ -62,6 +62,6 @@ class Renewal:
         self._line.call("renew", workers=[each.worker_id for each in sheep], lease=f"{lease} seconds")
         for each in sheep:
             running = board.running(each.board_slot)
-            if running is None or sent - accepted(board.renewed(each.board_slot), running.started) < lease:
+            if running is None or sent - accepted(board.renewed(each.board_slot), running.claimed) < lease:
                 board.mark_renewed(each.board_slot, sent)
             # else this host slept for a lease: what ran may be somebody else's, and its worker has to step down.

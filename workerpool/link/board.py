@@ -22,7 +22,7 @@ SLOTS = 64
 RECORD = 256
 STATES = ("starting", "idle", "busy", "paused", "stopping")
 
-# sequence, revision, token, started, deadline, attempt, max attempts, memory limit, output limit
+# sequence, revision, token, claimed, deadline, attempt, max attempts, memory limit, output limit
 _RUNNING = struct.Struct("<Qq16sddiiqq")
 _SEQUENCE = struct.Struct("<Q")
 _COUNT = struct.Struct("<Qi")  # completed, state
@@ -39,11 +39,14 @@ SIZE = _PAUSE_AT + RECORD
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """The attempt that a slot is running; instants are monotonic, limits are bytes, 0 where there is none."""
+    """The attempt that a slot is running; instants are monotonic, limits are bytes, 0 where there is none.
+
+    ``claimed``: when its claim was sent, from which its lease counts.
+    """
 
     revision_id: int
     token: UUID
-    started: float
+    claimed: float
     deadline: float
     attempt: int
     max_attempts: int
@@ -148,7 +151,7 @@ class Record:
         self,
         revision_id: int,
         token: bytes,
-        started: float,
+        claimed: float,
         deadline: float,
         attempt: int,
         max_attempts: int,
@@ -164,7 +167,7 @@ class Record:
             sequence + 1,
             revision_id,
             token,
-            started,
+            claimed,
             deadline,
             attempt,
             max_attempts,

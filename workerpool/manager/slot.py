@@ -110,7 +110,7 @@ class Slot:
             if running is not None and self.spec.board_slot is not None:
                 deadline = running.deadline or None  # a held handler has none
                 cancelled_at = board.cancel_asked(self.spec.board_slot, running) or None
-                begun = accepted(board.renewed(self.spec.board_slot), running.started)
+                begun = accepted(board.renewed(self.spec.board_slot), running.claimed)
                 beyond = self._beyond(running, now)
         return Child(
             self.name,

@@ -24,14 +24,16 @@ class Attempt:
         self._record = record
         self.token: CancellationToken | None = None
         """None while nothing runs."""
-        self.started = self.deadline = 0.0
+        self.started = self.claimed = self.deadline = 0.0
 
     def begin(self, claim: Claim, timeout: float, *limits: int) -> None:
         """Say that *claim* runs from now on, *timeout* seconds at most."""
         started = time.monotonic()
-        self._record.begin(claim.revision_id, claim.token.bytes, started, started + timeout, claim.attempt, *limits)
+        self._record.begin(
+            claim.revision_id, claim.token.bytes, claim.claimed_at, started + timeout, claim.attempt, *limits
+        )
         self.token = CancellationToken()
-        self.started, self.deadline = started, started + timeout
+        self.started, self.claimed, self.deadline = started, claim.claimed_at, started + timeout
 
     def over(self) -> float:
         """The handler came back: it cannot be asked for anything any more. Returns the seconds that it took."""

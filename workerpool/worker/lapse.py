@@ -47,7 +47,7 @@ class LapseWatch:
         lease, attempt = self._brief.lease, self._loop.attempt
         if attempt.token is None:  # what begins later has at least as long
             return lease / 6
-        begun = accepted(self._board.renewed(self._brief.board_slot), attempt.started)
+        begun = accepted(self._board.renewed(self._brief.board_slot), attempt.claimed)
         left = begun + WORKER_STEPS_DOWN * lease - now
         if left <= 0:
             log.error("lease.lost", worker=self._brief.worker_id, seconds=round(now - begun, 1))

@@ -125,7 +125,7 @@ def test_ten_edits_of_three_pages_by_two_people(
         ada.goto("/pages/bakery")
         ada.get_by_role("button", name="Back to version 2").click()
         expect(ada.locator("li.current")).to_contain_text("Back to version 2")
-        expect(ada.frame_locator("#preview").locator("p.edit")).to_have_count(2)
+        expect(ada.frame_locator("#preview").locator("p.edit")).to_have_count(2, timeout=30_000)
         assert paragraphs(ada, "bakery") == wanted("bakery")[:2]
         ask(ada, "bakery", "add jam")
         expect(ada.locator("li.current .number")).to_have_text("6")

@@ -120,16 +120,23 @@ def test_a_fence_that_is_taken_out_is_missed(
             mutate(connection, mutant)
             history.record(connection)
             enqueued, settled = [], []
-            try:
-                enqueued, settled, _ = run(server.url(name), tmp_path, seed, 400)
-            except (AssertionError, IndexError) as error:  # not done, or every worker died
-                said.append(str(error))
-            facts = [json.loads(line) for path in tmp_path.glob("*.log") for line in path.read_text().splitlines()]
-            said += [fact["error"] for fact in facts if "error" in fact]
-            said += violations(history.changes(connection), enqueued, settled)
+            # Two have to meet where the fence was: they do not in every run where processors are few.
+            for number in range(5):
+                folder = tmp_path / str(number)
+                folder.mkdir()
+                try:
+                    more, ended, _ = run(server.url(name), folder, seed + number, 400)
+                    enqueued, settled = enqueued + more, settled + ended
+                except (AssertionError, IndexError) as error:  # not done, or every worker died
+                    said.append(str(error))
+                facts = [json.loads(line) for path in folder.glob("*.log") for line in path.read_text().splitlines()]
+                said += [fact["error"] for fact in facts if "error" in fact]
+                said += violations(history.changes(connection), enqueued, settled)
+                if any(re.search(mutant.complaint, each) for each in said):
+                    return
     finally:
         server.drop(name)
-    assert any(re.search(mutant.complaint, each) for each in said), said[:20]
+    pytest.fail(f"the checker did not miss it: {said[:20]}")
 
 
 def test_a_ghost_that_nothing_keeps_out(database: str) -> None:

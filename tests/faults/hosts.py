@@ -1,4 +1,5 @@
-"""Several hosts on one machine, and the network between them and PostgreSQL, which can be cut without a word.
+"""Several hosts on one machine, and the network between them and PostgreSQL, which can be cut without a word,
+or slow.
 
 A host is a network namespace with an address of its own on a bridge, a UTS namespace with a name of its own, and a
 manager with a home of its own. PostgreSQL listens on the bridge's address, for that network only. A cut drops packets
@@ -61,6 +62,32 @@ def missing() -> str:
 def _refused(*words: str) -> str:
     made = subprocess.run(["ip", *words], capture_output=True, text=True)
     return made.stderr.strip() or f"ip ended with {made.returncode}" if made.returncode != 0 else ""
+
+
+@cache
+def can_slow_down() -> bool:
+    """Tell whether the network can be made slow too: that needs `tc` and a kernel with a token bucket."""
+    if missing() or shutil.which("tc") is None:
+        return False
+    space = f"{PREFIX}{os.getpid()}slow"
+    ip("netns", "add", space)
+    try:
+        tried = ["tc", "-n", space, "qdisc", "add", "dev", "lo", "root", *bucket(64)]
+        return subprocess.run(tried, capture_output=True).returncode == 0
+    finally:
+        ip("netns", "delete", space)
+
+
+def bucket(kilobits: int) -> list[str]:
+    """Return the words for a link of so many kilobits a second; what waits longer than 400 ms is lost."""
+    return f"tbf rate {kilobits}kbit burst 4kb latency 400ms".split()
+
+
+def tc(*words: str, inside: str | None = None, check: bool = True) -> None:
+    """Run `tc qdisc`, in the namespace *inside* or in ours."""
+    command = ["tc", *(["-n", inside] if inside else []), "qdisc", *words]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0 or not check, f"{' '.join(command)}: {done.stderr.strip()}"
 
 
 def ip(*words: str, inside: str | None = None, check: bool = True) -> str:
@@ -127,7 +154,7 @@ class Network:
     def join(self, host: str) -> None:
         """Give *host* a namespace and an address."""
         number = self._hosts[host] = len(self._hosts) + 2
-        inside, ours, theirs = self.namespace(host), f"{PREFIX}v{os.getpid() % 10**6}{number}", f"{PREFIX}p{number}"
+        inside, ours, theirs = self.namespace(host), self._link(host), f"{PREFIX}p{number}"
         ip("netns", "add", inside)
         ip("link", "add", ours, "type", "veth", "peer", "name", theirs, "netns", inside)
         ip("link", "set", theirs, "name", "eth0", inside=inside)
@@ -136,12 +163,21 @@ class Network:
         ip("link", "set", "lo", "up", inside=inside)
         ip("link", "set", ours, "master", self.bridge, "up")
 
+    def _link(self, host: str) -> str:
+        """Our end of the link to *host*."""
+        return f"{PREFIX}v{os.getpid() % 10**6}{self._hosts[host]}"
+
+    def slow_down(self, host: str, kilobits: int) -> None:
+        """From now on so much goes to *host* and from it in a second."""
+        tc("replace", "dev", "eth0", "root", *bucket(kilobits), inside=self.namespace(host))
+        tc("replace", "dev", self._link(host), "root", *bucket(kilobits))
+
     def cut(self, host: str, lost: Lost = "both") -> None:
         """From now on packets of *host* are lost, without a word."""
         number = self._hosts[host]
         match lost:
             case "both":
-                ip("link", "set", f"{PREFIX}v{os.getpid() % 10**6}{number}", "nomaster")
+                ip("link", "set", self._link(host), "nomaster")
             case "requests":
                 ip(
                     *f"neighbour replace {self.address} lladdr {NOWHERE} dev eth0 nud permanent".split(),
@@ -151,11 +187,14 @@ class Network:
                 ip(*f"neighbour replace {self.net}.{number} lladdr {NOWHERE} dev {self.bridge} nud permanent".split())
 
     def heal(self, host: str) -> None:
-        """Let packets through again."""
+        """Let packets through again, and as fast as ever."""
         number = self._hosts[host]
-        ip("link", "set", f"{PREFIX}v{os.getpid() % 10**6}{number}", "master", self.bridge)
+        ip("link", "set", self._link(host), "master", self.bridge)
         ip("neighbour", "delete", self.address, "dev", "eth0", inside=self.namespace(host), check=False)
         ip("neighbour", "delete", f"{self.net}.{number}", "dev", self.bridge, check=False)
+        if can_slow_down():
+            tc("delete", "dev", "eth0", "root", inside=self.namespace(host), check=False)
+            tc("delete", "dev", self._link(host), "root", check=False)
 
     def remove(self) -> None:
         """Take everything away; the links go with their namespaces."""

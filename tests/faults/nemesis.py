@@ -21,7 +21,7 @@ import psycopg
 
 from tests.faults import recovery
 from tests.faults.chronicle import Notes
-from tests.faults.hosts import Host, Lost
+from tests.faults.hosts import Host, Lost, can_slow_down
 from tests.faults.producer import ITEMS, LOST
 from tests.faults.recovery import JUMP, Deed, Hit
 from tests.faults.test_clocks import Clock
@@ -79,6 +79,7 @@ class Nemesis:
         }
         if all(isinstance(host, Host) for host in self.hosts):
             kinds |= {self.cut_both: 2, self.cut_requests: 1, self.cut_answers: 1}
+            kinds |= {self.slow_network: 2} if can_slow_down() else {}
         if self.clocks:
             kinds |= {self.jump_clock: 2}
         strike = self.chance.choices(list(kinds), list(kinds.values()))[0]
@@ -163,6 +164,14 @@ class Nemesis:
     def cut_answers(self) -> None:
         """Only what it is sent is lost: the database takes its claims and outcomes, and it never learns of it."""
         self._cut("answers")
+
+    def slow_network(self) -> None:
+        """A host's link is slow, and loses what waits in it for too long: a turn takes a tenth of a second, or two."""
+        host = self._host()
+        assert isinstance(host, Host)
+        host.network.slow_down(host.name, round(2 ** self.chance.uniform(5, 9)))
+        time.sleep(self.lease * self.chance.uniform(0.5, 2.0))  # the length is what is varied
+        host.network.heal(host.name)
 
     def _cut(self, lost: Lost) -> None:
         host = self._host()

@@ -199,7 +199,7 @@ def windows(host: Daemon, number: int, deeds: Sequence[Deed], lease: float) -> l
     for deed in deeds:
         if deed.host != number or deed.kind in {"kill_worker", "stop_worker", "jump_clock"}:
             continue
-        stays = deed.kind == "freeze_host" or deed.kind.startswith("cut_")
+        stays = deed.kind in {"freeze_host", "slow_network"} or deed.kind.startswith("cut_")
         moments.append((deed.since, "away" if stays else "lost"))
         if not stays:  # one that was starting still when its host was told to stop connects and ends with it
             moments.append((deed.until, "lost"))
@@ -241,7 +241,7 @@ def without(windows: Iterable[tuple[float, float]], holes: Iterable[tuple[float,
 BEGINS = frozenset(
     {
         *("kill_manager", "kill_host", "freeze_host", "restart_host"),
-        *("cut_both", "cut_requests", "cut_answers"),
+        *("cut_both", "cut_requests", "cut_answers", "slow_network"),
         *("kill_backend", "restart_server", "freeze_server", "pause"),
     }
 )

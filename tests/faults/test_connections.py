@@ -75,8 +75,8 @@ def small(tmp_path: Path) -> Iterator[tuple[Daemon, OwnServer]]:
 
 def test_a_server_without_connections_is_waited_for(small: tuple[Daemon, OwnServer]) -> None:
     """F40: the server's own max_connections are exhausted: who has a connection works, the keeper among them, who has
-    none says why and waits; a handler that runs for longer than a lease keeps it; nothing crashes, and the others come
-    when there is room.
+    none says why and waits, also after the server came back and everybody wanted one at once; a handler that runs for
+    longer than a lease keeps it; nothing crashes, and the others come when there is room.
     """
     daemon, server = small
     daemon.spawn()
@@ -84,6 +84,10 @@ def test_a_server_without_connections_is_waited_for(small: tuple[Daemon, OwnServ
     admin(daemon, server)
     for revision in [daemon.insert(f"item{n}", "work") for n in range(10)]:
         assert daemon.ended(revision)["attempt"] == 1
+    daemon.connection.close()
+    server.stop()
+    server.start()
+    admin(daemon, server)
     lasting = [daemon.insert(f"long{n}", "work", {"seconds": 3 * LEASE}) for n in range(3)]
     for revision in lasting:
         row = daemon.ended(revision)

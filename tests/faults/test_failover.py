@@ -23,7 +23,7 @@ from tests.recoveries import Recoveries
 from workerpool.store import migrate
 
 #: How often the primary is killed: as often as fits into the time of CI, and with --long.
-FAILOVERS = rounds(ci=8, long=20)
+FAILOVERS = rounds()
 #: How often every session of the pool is cut, while an old primary waits for it to come back.
 CUTS = 5
 INSERT = (

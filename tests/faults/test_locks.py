@@ -13,6 +13,7 @@ import psycopg
 import pytest
 from psycopg import errors
 
+from tests.faults.hosts import HANDLERS, check_no_overlap
 from tests.process.daemon import Daemon, until
 from tests.store.driving import Held, Session
 from workerpool.core.outcome import Outcome
@@ -90,6 +91,34 @@ def test_a_locked_row_holds_its_item_alone(pool: Pool, other: psycopg.Connection
     other.rollback()
     assert daemon.ended(held)["completed_at"] <= daemon.ended(behind)["started_at"]
     assert daemon.stop() == 0
+
+
+def test_a_row_that_is_locked_while_it_runs_has_one_attempt_at_a_time(
+    database: str, other: psycopg.Connection, tmp_path: Path
+) -> None:
+    """F30, I2: a running revision's row FOR UPDATE for longer than its lease, which cannot be renewed: another host
+    rescues it as soon as the lock is gone, and the first attempt is over by then.
+    """
+    hosts = [Daemon(database, tmp_path / name, handlers=HANDLERS, workers=1) for name in ("a", "b")]
+    for each in hosts:
+        each.folder.mkdir()
+        each.journal = tmp_path / "journal"
+    one, two = hosts
+    try:
+        one.start()
+        revision = one.insert("page", "alive", {"seconds": 1000})
+        one.begun(revision)
+        two.start()
+        other.execute("UPDATE workerpool.revisions SET payload = '{\"seconds\": 0.3}' WHERE id = %s", [revision])
+        over = "SELECT 1 FROM revisions WHERE lease_expires_at < clock_timestamp() - interval '1 s'"
+        until(lambda: one.sql(over), what="its lease ran out")
+        other.commit()
+        assert one.ended(revision)["attempt"] == 2
+        check_no_overlap(one)
+        assert [each.stop() for each in hosts] == [0, 0]
+    finally:
+        for each in hosts:
+            each.clear()
 
 
 class Crowd:

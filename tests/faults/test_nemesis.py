@@ -17,7 +17,7 @@ import pytest
 
 from tests.faults import chronicle, recovery
 from tests.faults.chronicle import Notes, check
-from tests.faults.hosts import Host, laid, missing
+from tests.faults.hosts import Host, can_slow_down, laid, missing
 from tests.faults.nemesis import STOP, Nemesis
 from tests.faults.producer import Producer, back, drain
 from tests.faults.recovery import Promise, Recovery
@@ -57,6 +57,8 @@ def ground(request: pytest.FixtureRequest, tmp_path: Path, recoveries: Recoverie
             for name, more in (("a", {}), ("b", {"options": ""})):
                 hosts.append(Host(network, name, "workerpool", tmp_path, **PATIENT, **more))
                 hosts[-1].journal = hosts[-1].folder / "journal"
+            if not can_slow_down():
+                recoveries.say("nemesis: no network is slow: there is no tc, or no token bucket")
             if not COMPILER:
                 recoveries.say("nemesis: no clock jumps: there is no C compiler")
         for each in hosts:
@@ -82,7 +84,7 @@ def set_by(clock: Clock, host: Host) -> Clock:
 
 @pytest.mark.parametrize("seconds", [40, pytest.param(SECONDS, marks=pytest.mark.long)])
 def test_trouble_at_random(ground: Ground, tmp_path: Path, seed: int, recoveries: Recoveries, seconds: int) -> None:
-    """I1 to I8, I11, I12, I16, I17, I19 under fourteen kinds of trouble, and four more where networks can be cut and
+    """I1 to I8, I11, I12, I16, I17, I19 under fourteen kinds of trouble, and five more where networks can be cut and
     clocks set: no violation, every revision ends, and what the dead held is free again within a lease, a sweep and two
     heartbeats; where nobody was there to free it, so soon after somebody is.
     """

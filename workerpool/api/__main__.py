@@ -16,7 +16,6 @@ import setproctitle
 from workerpool import logs
 from workerpool.api.server import Server
 from workerpool.core.briefs import ApiBrief, from_message
-from workerpool.link import tether
 from workerpool.link.channel import Channel
 
 
@@ -25,7 +24,6 @@ def main() -> int:
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
         # The manager speaks over the channel; the end of the channel is its death.
         signal.signal(number, signal.SIG_IGN)
-    tether.die_with_parent(os.getppid())
     channel = Channel.inherited()
     message = channel.brief()
     if message is None:

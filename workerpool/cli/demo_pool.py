@@ -11,7 +11,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -21,17 +20,13 @@ from pathlib import Path
 
 from workerpool.cli.errors import EXIT_FAILED, EXIT_REFUSED, EXIT_TIMED_OUT, Refused
 from workerpool.cli.home import Home
+from workerpool.link import tied
 from workerpool.store import embedded
 from workerpool.store.session import Session, newest
 
 MARK = ".workerpool-demo"
 START_LIMIT, STOP_LIMIT = 60.0, 40.0
 STEP = 0.1
-#: Becomes the daemon, and ends with the demo.
-BECOME = (
-    "import sys; from workerpool.link import tether; tether.die_with_parent(int(sys.argv.pop(1))); "
-    "from workerpool.cli import main; main()"
-)
 #: The user's own settings have no part in the demo.
 FOREIGN = ("WORKERPOOL_", "EDIT_AGENT_", "WORKER_POLL_INTERVAL", "NOTIFY_SOCKET")
 
@@ -196,9 +191,10 @@ def running(place: Place, workers: int, handlers: Path | None) -> Iterator[Daemo
     environment = {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN)}
     words = ["start", "--home", str(place.home), "--workers", str(workers)]
     words += ["--handlers", str(handlers)] if handlers is not None else []
+    words += ["--http", "off", "--log-format", "json"]
     with place.log.open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-c", BECOME, str(os.getpid()), *words, "--http", "off", "--log-format", "json"],
+            tied.command("workerpool", *words),
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=log,

@@ -26,7 +26,7 @@ from workerpool.cli.webhook_secrets import source_secrets, webhook_secret
 from workerpool.config.forms import Address
 from workerpool.core.briefs import ApiBrief, KeeperBrief, PrepareBrief, WorkerBrief, as_message
 from workerpool.core.plan import Stage
-from workerpool.link import failpoints
+from workerpool.link import failpoints, tied
 from workerpool.link.board import SLOTS, Board
 from workerpool.manager.manager import Manager
 from workerpool.manager.notify import Notifier
@@ -159,10 +159,6 @@ def _log(settings: config.Settings) -> dict[str, Any]:
     return {"log_level": settings.log_level, "log_format": settings.log_format, "log_file": file}
 
 
-def _python(module: str) -> tuple[str, ...]:
-    return (sys.executable, "-m", module)
-
-
 def _prepare(settings: config.Settings, wiring: Wiring) -> ChildSpec:
     brief = PrepareBrief(
         url=_url(settings),
@@ -173,7 +169,7 @@ def _prepare(settings: config.Settings, wiring: Wiring) -> ChildSpec:
         run_id=wiring.run_id,
         **_log(settings),
     )
-    return ChildSpec("prepare", Stage.PREPARE, _python("workerpool.keeper.prepare"), lambda _: as_message(brief))
+    return ChildSpec("prepare", Stage.PREPARE, tied.command("workerpool.keeper.prepare"), lambda _: as_message(brief))
 
 
 def _keeper(settings: config.Settings, wiring: Wiring) -> ChildSpec:
@@ -195,7 +191,11 @@ def _keeper(settings: config.Settings, wiring: Wiring) -> ChildSpec:
         **_log(settings),
     )
     return ChildSpec(
-        "keeper", Stage.KEEPER, _python("workerpool.keeper"), lambda _: as_message(brief), descriptors=wiring.bells
+        "keeper",
+        Stage.KEEPER,
+        (sys.executable, "-m", "workerpool.keeper"),  # it outlives its manager for as long as it takes to clean up
+        lambda _: as_message(brief),
+        descriptors=wiring.bells,
     )
 
 
@@ -206,7 +206,7 @@ def _api(settings: config.Settings) -> list[ChildSpec]:
         log.warning("api.missing", packages=missing, hint="pip install 'workerpool[web]', or WORKERPOOL_HTTP=off")
         return []
     brief = api_brief(settings, settings.http)
-    return [ChildSpec("api", Stage.API, _python("workerpool.api"), lambda _: as_message(brief))]
+    return [ChildSpec("api", Stage.API, tied.command("workerpool.api"), lambda _: as_message(brief))]
 
 
 def lacking() -> list[str]:
@@ -271,7 +271,7 @@ def _worker(settings: config.Settings, wiring: Wiring, number: int) -> ChildSpec
     return ChildSpec(
         f"W{number + 1}",
         Stage.WORKER,
-        _python("workerpool.worker"),
+        tied.command("workerpool.worker"),
         brief,
         board_slot=number,
         descriptors=(wiring.bells[number],),

@@ -28,7 +28,6 @@ USE_TLS = "add sslmode=verify-full to WORKERPOOL_DATABASE_URL: rows and the pass
 
 def main() -> int:
     """Make everything ready once; returns the exit code."""
-    tether.die_with_parent(os.getppid())
     message = Channel.inherited().brief()
     if message is None:
         return 0

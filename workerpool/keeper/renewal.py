@@ -2,7 +2,7 @@
 
 Owns: when the leases were renewed last. Invariant: between two renewals there is at most one statement of any other
 duty that takes turns with them, so that a slow network delays a renewal by a round trip or two and not by all that a
-keeper has to do.
+keeper has to do. A worker is told only of what the database did renew.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from workerpool.link.board import Board
 from workerpool.store.line import Line, StatementRefused
 
 log = logs.get("keeper")
+#: How much sooner a lease that was kept from being renewed is tried again.
+SOONER = 4
 
 
 class Renewal:
@@ -59,9 +61,15 @@ class Renewal:
         sheep = self._flock.renewable(lease)
         if not sheep:
             return
-        self._line.call("renew", workers=[each.worker_id for each in sheep], lease=f"{lease} seconds")
+        rows = self._line.call("renew", workers=[each.worker_id for each in sheep], lease=f"{lease} seconds")
+        renewed = {row[0] for row in rows}
         for each in sheep:
             running = board.running(each.board_slot)
+            if running is not None and running.revision_id not in renewed:
+                # Somebody has it locked, perhaps for a moment; another host may wait for that lock, to rescue it.
+                if running.claimed < sent - self._brief.heartbeat:
+                    self.due_at = sent + self._brief.heartbeat / SOONER
+                continue
             if running is None or sent - accepted(board.renewed(each.board_slot), running.claimed) < lease:
                 board.mark_renewed(each.board_slot, sent)
             # else this host slept for a lease: what ran may be somebody else's, and its worker has to step down.

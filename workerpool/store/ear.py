@@ -40,7 +40,18 @@ class Ear:
             self._connection = connection
             self._connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(self._schema)))
         except psycopg.Error as error:
+            self.close()
             raise LineLost(error) from error
+
+    @property
+    def hears(self) -> bool:
+        """Tell whether it is open and something may be heard."""
+        return self._connection is not None
+
+    @property
+    def is_missing(self) -> bool:
+        """Tell whether it should be open and is not."""
+        return self._connection is None and not self.is_deaf
 
     def fileno(self) -> int:
         """Return the descriptor, to wait on."""
@@ -60,9 +71,8 @@ class Ear:
 
         A half-open connection is deaf and says nothing. Raises LineLost.
         """
-        if self.is_deaf:
+        if self._connection is None:
             return
-        assert self._connection is not None, "open first"
         try:
             row = self._connection.execute("SELECT count(*) FROM pg_listening_channels()").fetchone()
         except psycopg.Error as error:

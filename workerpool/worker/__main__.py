@@ -48,7 +48,6 @@ def main() -> int:
     """Be a worker until told to stop; returns the exit code."""
     reach("at_boot")
     wakeup = _signals()
-    tether.die_with_parent(os.getppid())
     tether.adopt_orphans()
     tether.be_first_victim()
     channel, board = Channel.inherited(), Board.inherited()

@@ -59,12 +59,12 @@ def cancel(
 
     What runs on after WORKERPOOL_CANCEL_GRACE is killed. A revision that completes all the same has won.
     """
-    from workerpool.store import changing
+    from workerpool.store.changing import actor
 
     filters.check(revisions, where, yes=yes)
     if timeout is not None and not wait:
         raise click.UsageError("--timeout is for --wait.")
-    who, grace = changing.actor(), format_duration(settings.cancel_grace)
+    who, grace = actor(), format_duration(settings.cancel_grace)
 
     def do(opened: Session, ids: list[int]) -> list[Answer]:
         return service.cancel_all(opened, ids, who, reason)
@@ -106,10 +106,10 @@ def retry(
 
     One whose successors have run has no place any more: --append adds a copy at the end of its item.
     """
-    from workerpool.store import changing
+    from workerpool.store.changing import actor
 
     filters.check(revisions, where, yes=yes)
-    who = changing.actor()
+    who = actor()
 
     def do(opened: Session, ids: list[int]) -> list[Answer]:
         return service.retry_all(opened, ids, who, append=append)
@@ -129,10 +129,10 @@ def retry(
 @with_settings
 def queue(settings: Settings, as_json: bool, revisions: tuple[int, ...]) -> None:
     """Queue drafts: from now on they take part, each at its place among its item's."""
-    from workerpool.store import changing
+    from workerpool.store.changing import actor
 
     with session(settings, "queue") as opened:
-        told = service.queue_all(opened, revisions, changing.actor())
+        told = service.queue_all(opened, revisions, actor())
     _tell(told, as_json)
 
 
@@ -152,19 +152,18 @@ def edit(
     run_at: datetime | Literal["now"] | None,
 ) -> None:
     """Change the revision ID, which must not have started; what is not named stays as it is."""
-    from workerpool.store import changing
+    from workerpool.store.changing import actor
 
     if payload is None and priority is None and run_at is None:
         raise click.UsageError("Nothing to change: --payload, --priority or --run-at is wanted.")
     document = read_payload(payload) if payload is not None else None
     with session(settings, "edit") as opened:
-        told = changing.edit(opened, revision, changing.actor(), payload=document, priority=priority, run_at=run_at)
+        told = service.try_edit(opened, revision, actor(), payload=document, priority=priority, run_at=run_at)
     _tell([told], as_json)
 
 
 def _do_matching(opened: Session, verb: str, wanted: Filter, do: Do, *, yes: bool, as_json: bool) -> None:
     """Do to all that a filter means, a page at a time; without *yes* only say which they are."""
-    from workerpool.store import changing
 
     opened.patience(60)
     if not yes:
@@ -172,7 +171,7 @@ def _do_matching(opened: Session, verb: str, wanted: Filter, do: Do, *, yes: boo
         return
     tally: Counter[str] = Counter()
     refused: list[Answer] = []
-    for page in changing.pages(opened, wanted):
+    for page in service.pages(opened, wanted):
         told = do(opened, page)
         tally.update(each.answer for each in told)
         refused += [each for each in told if each.answer not in DONE][: SHOWN - len(refused)]
@@ -185,9 +184,8 @@ def _do_matching(opened: Session, verb: str, wanted: Filter, do: Do, *, yes: boo
 
 
 def _preview(opened: Session, verb: str, wanted: Filter, as_json: bool) -> None:
-    from workerpool.store import changing
 
-    count, found = changing.count(opened, wanted), changing.matching(opened, wanted, SHOWN)
+    count, (found, _) = service.count(opened, wanted), service.find(opened, wanted, SHOWN)
     if as_json:
         write_json({f"would_{verb}": count, "first": found})
         return

@@ -1,6 +1,6 @@
 """``halt``, ``unhalt``, ``history``, ``revert``, ``purge`` and ``export``: what people do with an item as a whole.
 
-Owns: how a history looks. Does not own: the verbs (``store.changing``). Invariant: nothing is
+Owns: how a history looks. Does not own: the verbs (``api.service.items``). Invariant: nothing is
 deleted without ``--yes``.
 """
 
@@ -9,13 +9,13 @@ from __future__ import annotations
 import json
 import shlex
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 import click
 
 from workerpool.api.service import items
+from workerpool.api.service.refusals import NotInThisState
 from workerpool.cli.errors import EXIT_REFUSED, Refused
 from workerpool.cli.options import session, with_json, with_settings
 from workerpool.cli.tables import write_json, write_table
@@ -25,9 +25,6 @@ from workerpool.store.changing import actor
 
 if TYPE_CHECKING:
     from workerpool.store.session import Row, Session
-
-#: How many revisions are read at once by an export.
-PAGE = 200
 
 
 @click.command()
@@ -124,8 +121,6 @@ def revert(settings: Settings, as_json: bool, item: str, to: int) -> None:
 @with_settings
 def purge(settings: Settings, item: str, yes: bool) -> None:
     """Delete everything of ITEM: its revisions, their logs, its original. `workerpool export ITEM` keeps a copy."""
-    from workerpool.store import changing
-
     with session(settings, "purge") as opened:
         opened.patience(0)
         about = items.known(opened, item)
@@ -134,10 +129,13 @@ def purge(settings: Settings, item: str, yes: bool) -> None:
                 f"{counted(about['revisions'], 'revision')} of {safe(item)} would be deleted; --yes deletes them"
             )
             return
-        deleted = changing.purge(opened, item, actor())
-    if deleted < 0:
-        hint = f"`workerpool halt {shlex.quote(safe(item))}` starts no more of it; then `workerpool cancel` what runs"
-        raise Refused(f"a revision of {safe(item)} is processing: nothing was deleted", EXIT_REFUSED, hint)
+        try:
+            deleted = items.purge(opened, item, actor())
+        except NotInThisState as error:
+            hint = (
+                f"`workerpool halt {shlex.quote(safe(item))}` starts no more of it; then `workerpool cancel` what runs"
+            )
+            raise Refused(error.detail, EXIT_REFUSED, hint) from None
     click.echo(f"{counted(deleted, 'revision')} of {safe(item)} deleted, with their logs")
 
 
@@ -167,14 +165,7 @@ def _export(opened: Session, about: Row, file: TextIO) -> int:
     head = {name: about[name] for name in ("item_key", "original", "halted_at", "halt_reason", "revisions")}
     file.write(json.dumps(head, default=str, ensure_ascii=False) + "\n")
     count = 0
-    for row in _revisions(opened, about["item_key"]):
-        file.write(row["document"] + "\n")
+    for document in items.export(opened, about["item_key"]):
+        file.write(document + "\n")
         count += 1
     return count
-
-
-def _revisions(opened: Session, item: str) -> Iterator[Row]:
-    after = 0
-    while page := opened.rows("export_revisions", item=item, after=after, how_many=PAGE):
-        yield from page
-        after = page[-1]["id"]

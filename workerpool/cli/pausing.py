@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from workerpool.api import holders
+from workerpool.api.service import pool
 from workerpool.cli import draining
 from workerpool.cli.errors import EXIT_REFUSED, Refused
 from workerpool.cli.options import Duration, Instant, Verb, session, with_json, with_settings
@@ -75,7 +76,7 @@ def pause(
 
     Pausing again changes one's mode, reason or end. Others' pauses are in force beside it.
     """
-    from workerpool.store import changing, pausing
+    from workerpool.store.changing import actor
 
     if not reason.strip():
         raise click.UsageError(NO_REASON)
@@ -83,12 +84,12 @@ def pause(
         raise click.UsageError("--timeout is for --wait.")
     if until is not None and until <= datetime.now().astimezone():
         raise click.UsageError(f"--until {printable(until)} is over already.")
-    scope, who = scope_of(handler, host) or "all", changing.actor()
+    scope, who = scope_of(handler, host) or "all", actor()
     with session(settings, "pause") as opened:
-        before = pausing.look(opened).version
-        version = pausing.pause(opened, mode, reason, who, scope=scope, until=until)
-        mine = [each for each in pausing.pauses(opened) if each["holder"] == who and each["scope"] == scope]
-        found = pausing.look(opened).within(scope)
+        before = pool.system(opened)["version"]
+        version = pool.pause(opened, mode, reason, who, scope=scope, until=until)
+        mine = [each for each in pool.pauses(opened) if each["holder"] == who and each["scope"] == scope]
+        found = pool.safe_state(opened, scope)
         if not as_json:
             was = " (as it was)" if version == before else ""
             for each in mine:
@@ -135,15 +136,13 @@ def resume(
     host: str | None,
 ) -> None:
     """Take one's own pauses away; the pool goes on when nobody else's is left."""
-    from workerpool.store import changing, pausing
+    from workerpool.store.changing import actor
 
     if everybody and holder is not None:
         raise click.UsageError("--all and --holder exclude each other.")
-    scope, who = scope_of(handler, host), changing.actor()
-    whose = None if everybody else holder or who
+    scope = scope_of(handler, host)
     with session(settings, "resume") as opened:
-        lifted = pausing.resume(opened, who, reason, holder=whose, scope=scope)
-        left = pausing.pauses(opened)
+        lifted, left = pool.lift(opened, reason, actor(), scope=scope, holder=holder, everybody=everybody)
     if as_json:
         write_json({"lifted": lifted, "paused": any(each["scope"] == "all" for each in left), "pauses": left})
     if not lifted:
@@ -161,17 +160,12 @@ def _not_lifted(left: list[Row], scope: str | None, holder: str | None) -> Refus
     if not left:
         return Refused("nothing is paused", EXIT_REFUSED)
     what = f"there is no pause of {safe(holder)}" if holder else "there is no pause of yours"
-    lines = "".join(f"\n  {holders.sentence(each)}{_fate(each)}" for each in left)
+    lines = "".join(f"\n  {holders.sentence(each)}{'; ' + each['fate'] if each['fate'] else ''}" for each in left)
     return Refused(
         f"{what}{' for ' + safe(scope) if scope else ''}; in force:{lines}",
         EXIT_REFUSED,
         f"`{holders.lifting(left)}` takes {'them' if len(left) > 1 else 'it'} away",
     )
-
-
-def _fate(pause: Row) -> str:
-    fate = holders.fate(pause["holder"])
-    return f"; {fate}" if fate else ""
 
 
 @click.command()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from workerpool.api import holders
+from workerpool.api.service import pool as service
 from workerpool.api.service import revisions
 from workerpool.api.service.items import listing
 from workerpool.cli.errors import Refused
@@ -69,11 +70,8 @@ def status(settings: Settings, as_json: bool) -> None:
 
 def _pause(opened: Session) -> dict[str, Any]:
     """Return what is in force, who asked for it, and how safe it is."""
-    from workerpool.store import pausing
-
-    asked = [each | {"fate": holders.fate(each["holder"])} for each in pausing.pauses(opened)]
-    seen = pausing.look(opened)
-    return pausing.metrics(opened) | {"is_safe": seen.is_safe, "obstacles": seen.obstacles(), "asked": asked}
+    found, seen = service.pause_state(opened, 1), service.safe_state(opened)
+    return found.metrics | {"is_safe": seen.is_safe, "obstacles": seen.obstacles(), "asked": found.asked}
 
 
 def _daemon(settings: Settings) -> int | None:

@@ -17,7 +17,7 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
 from workerpool.api import holders
-from workerpool.api.service import revisions
+from workerpool.api.service import pool, revisions
 from workerpool.cli.errors import EXIT_NO_DATABASE, EXIT_TIMED_OUT, explain
 from workerpool.cli.options import session
 from workerpool.cli.top_course import Course
@@ -210,18 +210,17 @@ class Looker(threading.Thread):
 
 def do(opened: Session, act: Act, settings: Settings) -> Said:
     """Do what was asked for, and return what became of it. Raises what the store raises."""
-    from workerpool.store import changing, pausing
+    from workerpool.store.changing import actor
 
-    who = changing.actor()
+    who = actor()
     match act:
         case Pause(mode, reason):
-            version = pausing.pause(opened, mode, reason, who)
+            version = pool.pause(opened, mode, reason, who)
             return Said(f"paused ({mode}): {safe(reason)}; version {version}")
         case Resume():
-            lifted = pausing.resume(opened, who, holder=who)
-            return _resumed(lifted, pausing.pauses(opened))
+            return _resumed(*pool.lift(opened, "", who))
         case Cancel(revision):
-            told = changing.cancel(opened, [revision], who)[0]
+            told = revisions.cancel_all(opened, [revision], who)[0]
             return Said(revisions.sentence(told, format_duration(settings.cancel_grace)), told.answer in revisions.DONE)
         case Follow() | Quit():
             raise AssertionError(f"{act} is not done by the database")

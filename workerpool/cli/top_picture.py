@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from workerpool.api.reasons import reason
+from workerpool.api.service import pool
 from workerpool.cli import draining
 from workerpool.cli.demo_view import slot
 from workerpool.core.wording import length, safe
@@ -123,9 +124,7 @@ def badge(mode: str | None) -> str:
 
 
 def _safety(session: Session) -> str:
-    from workerpool.store import pausing
-
-    return draining.describe(pausing.look(session))
+    return draining.describe(pool.safe_state(session))
 
 
 def _worker(row: Row, running: Sequence[Row]) -> Worker:

@@ -21,12 +21,13 @@ from typing import Any, Literal
 import click
 
 from workerpool.api import holders
+from workerpool.api.service import pool
 from workerpool.cli import draining
 from workerpool.cli.errors import EXIT_NO_DATABASE, explain
 from workerpool.cli.options import session
 from workerpool.config import Settings
 from workerpool.core.wording import safe
-from workerpool.store import changing, failures, pausing
+from workerpool.store import changing, failures
 from workerpool.store.connection import statement
 
 #: How long it may take by default until it is safe; a handler that hangs must not keep the pool paused for ever.
@@ -136,10 +137,10 @@ class Window:
     def _lift(self) -> None:
         who = changing.actor()
         with session(self._settings, "safely", migrated=False, migrating=False) as opened:
-            lifted = pausing.resume(opened, who, "it is done", holder=self.holder.name)
+            lifted, left = pool.lift(opened, "it is done", who, holder=self.holder.name)
             if not lifted and self.is_paused:
                 _say("workerpool: somebody else has taken the pause away; `workerpool events` says who")
-            for each in pausing.pauses(opened):
+            for each in left:
                 _say(f"workerpool: still paused: {holders.sentence(each)}")
 
     def _left(self, error: Exception) -> None:
@@ -170,7 +171,7 @@ def opened_window(
                     for name in ("resume", "pauses"):
                         statement(name, opened.schema)  # in memory, whatever becomes of the files
                     is_there = True
-                    pausing.pause(opened, mode, reason, who, holder=holder.name)
+                    pool.pause(opened, mode, reason, who, holder=holder.name)
                     window.is_paused = True
                     hint = "nothing was done, and the pause is taken away; --timeout DURATION waits longer"
                     draining.wait(opened, timeout, hint, quiet_stdout=True)

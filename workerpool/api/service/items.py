@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -16,6 +17,9 @@ from workerpool.api.service.refusals import NoSuchItem, NotInThisState
 from workerpool.core.wording import safe
 from workerpool.store import changing
 from workerpool.store.session import Row, Session
+
+#: How many revisions an export reads at once.
+PAGE = 200
 
 
 def listing(session: Session, how_many: int, silence: timedelta) -> list[Row]:
@@ -112,6 +116,22 @@ def unhalt(session: Session, item: str, who: str) -> None:
     if not changing.unhalt(session, item, who):
         known(session, item)
         raise NotInThisState(f"{safe(item)} is not halted", itemKey=item)
+
+
+def purge(session: Session, item: str, who: str) -> int:
+    """Delete everything of an item and return how many revisions that was. Raises NotInThisState: one is processing."""
+    deleted = changing.purge(session, item, who)
+    if deleted < 0:
+        raise NotInThisState(f"a revision of {safe(item)} is processing: nothing was deleted", itemKey=item)
+    return deleted
+
+
+def export(session: Session, item: str) -> Iterator[str]:
+    """Yield every revision of an item with its log, each as one JSON text, the oldest first."""
+    after = 0
+    while page := session.rows("export_revisions", item=item, after=after, how_many=PAGE):
+        yield from (row["document"] for row in page)
+        after = page[-1]["id"]
 
 
 def revert(session: Session, item: str, to: int, who: str) -> int:

@@ -17,8 +17,8 @@ from workerpool.store.pausing import Mode, Safety
 from workerpool.store.session import Row, Session
 
 __all__ = [
-    "PauseState", "Safety", "events", "look", "note", "pause", "pause_state", "pauses", "queue", "resume", "safe_state",
-    "system", "wake", "workers",
+    "PauseState", "Safety", "events", "lift", "look", "note", "pause", "pause_state", "pauses", "queue", "resume",
+    "safe_state", "system", "wake", "workers",
 ]  # fmt: skip
 
 
@@ -98,12 +98,25 @@ def resume(
     """
     with session.transaction() if version is not None else nullcontext():
         _only_at(session, version)
-        lifted = pausing.resume(session, who, why, holder=None if everybody else holder or who, scope=scope)
-    left = pausing.pauses(session)
+        lifted, left = lift(session, why, who, scope=scope, holder=holder, everybody=everybody)
     if not lifted and left:
         told = "; ".join(holders.sentence(each) for each in left)
         raise NotInThisState(f"there is no such pause; in force: {told}", holders=[each["holder"] for each in left])
     return lifted
+
+
+def lift(
+    session: Session,
+    why: str,
+    who: str,
+    *,
+    scope: str | None = None,
+    holder: str | None = None,
+    everybody: bool = False,
+) -> tuple[int, list[Row]]:
+    """Do the same, and return how many there were, be it none, and the pauses that are left."""
+    lifted = pausing.resume(session, who, why, holder=None if everybody else holder or who, scope=scope)
+    return lifted, pauses(session)
 
 
 def _only_at(session: Session, version: int | None) -> None:

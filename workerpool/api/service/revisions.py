@@ -7,7 +7,7 @@ Invariant: a request with a receipt adds its revisions once, however often and h
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
@@ -108,6 +108,16 @@ def find(session: Session, wanted: Filter, how_many: int, before: int | None = N
     return found[:how_many], found[how_many - 1]["id"] if len(found) > how_many else None
 
 
+def count(session: Session, wanted: Filter) -> int:
+    """Return how many revisions a filter means."""
+    return changing.count(session, wanted)
+
+
+def pages(session: Session, wanted: Filter) -> Iterator[list[int]]:
+    """Yield the ids that a filter means, a page at a time, the latest first: to do something to all of them."""
+    return changing.pages(session, wanted)
+
+
 def cancel_all(session: Session, ids: Sequence[int], who: str, why: str = "") -> list[Answer]:
     """Do the same to several, and return what became of each, refusals too."""
     return changing.cancel(session, ids, who, why)
@@ -147,9 +157,22 @@ def edit(
     priority: int | None = None,
     run_at: datetime | Literal["now"] | None = None,
 ) -> Answer:
-    """Change what has not started. Raises NoSuchRevision, NotInThisState, NotValid."""
+    """Change what has not started; None: as it was. Raises NoSuchRevision, NotInThisState, NotValid."""
+    return _accepted(try_edit(session, revision, who, payload=payload, priority=priority, run_at=run_at))
+
+
+def try_edit(
+    session: Session,
+    revision: int,
+    who: str,
+    *,
+    payload: Mapping[str, object] | None = None,
+    priority: int | None = None,
+    run_at: datetime | Literal["now"] | None = None,
+) -> Answer:
+    """Do the same, and return what became of it, a refusal too. Raises NotValid."""
     try:
-        return _accepted(changing.edit(session, revision, who, payload=payload, priority=priority, run_at=run_at))
+        return changing.edit(session, revision, who, payload=payload, priority=priority, run_at=run_at)
     except CannotEnqueue as error:
         raise NotValid(str(error)) from None
 

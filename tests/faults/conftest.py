@@ -9,11 +9,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.process.conftest import pool
-from tests.process.own_server import OwnServer
-from workerpool.store import migrate
+from tests.faults.hosts import Network, laid
+from tests.process.conftest import own, pool
 
-__all__ = ["pool"]
+__all__ = ["own", "pool"]
 
 
 @pytest.fixture(autouse=True)
@@ -23,16 +22,11 @@ def _for_long(request: pytest.FixtureRequest) -> None:
         faulthandler.cancel_dump_traceback_later()
 
 
-@pytest.fixture
-def own() -> Iterator[OwnServer]:
-    """A server of this test's own."""
-    server = OwnServer()
-    try:
-        server.start()
-        migrate.upgrade(server.url)
-        yield server
-    finally:
-        server.remove()
+@pytest.fixture(scope="module")
+def network() -> Iterator[Network]:
+    """A network with PostgreSQL."""
+    with laid() as made:
+        yield made
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.hosts import Host, Lost, Network, check_no_overlap, laid, missing
+from tests.faults.hosts import Host, Lost, Network, check_no_overlap, missing
 from tests.faults.recovery import Promise
 from tests.process.daemon import gone, until
 from tests.recoveries import Recoveries
@@ -25,13 +25,6 @@ LEASE, HEARTBEAT = 2.0, 0.3
 RECOVERY = Promise(LEASE, HEARTBEAT).seconds
 ITEMS, EACH, SECONDS = 12, 20, 3.0
 Place = Callable[..., Host]
-
-
-@pytest.fixture(scope="module")
-def network() -> Iterator[Network]:
-    """A network with PostgreSQL."""
-    with laid() as made:
-        yield made
 
 
 @pytest.fixture

@@ -6,20 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.hosts import Host, Network, laid, missing
+from tests.faults.hosts import Host, Network, missing
 from tests.process.daemon import gone, until
 
 pytestmark = pytest.mark.skipif(bool(missing()), reason=missing() or "-")
 Place = Callable[..., Host]
 #: How soon a dead peer is noticed here, by both ends.
 SOON = "keepalives_idle=1&keepalives_interval=1&keepalives_count=2&tcp_user_timeout=3000"
-
-
-@pytest.fixture(scope="module")
-def network() -> Iterator[Network]:
-    """A network with PostgreSQL."""
-    with laid() as made:
-        yield made
 
 
 @pytest.fixture

@@ -7,18 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.hosts import Host, Network, laid, missing
+from tests.faults.hosts import Host, Network, missing
 from tests.process.daemon import until
 
 pytestmark = pytest.mark.skipif(bool(missing()), reason=missing() or "-")
 Place = Callable[..., Host]
-
-
-@pytest.fixture(scope="module")
-def network() -> Iterator[Network]:
-    """A network with PostgreSQL."""
-    with laid() as made:
-        yield made
 
 
 @pytest.fixture

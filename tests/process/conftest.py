@@ -1,4 +1,4 @@
-"""A daemon for each test that wants one."""
+"""A daemon, or a server, for each test that wants one."""
 
 import socket
 from collections.abc import Callable, Iterator
@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.process.daemon import Daemon, until
+from tests.process.own_server import OwnServer
+from workerpool.store import migrate
 
 
 def free_port() -> int:
@@ -39,3 +41,15 @@ def pool(database: str, tmp_path: Path) -> Iterator[Callable[..., Daemon]]:
     yield make
     for each in made:
         each.clear()
+
+
+@pytest.fixture
+def own() -> Iterator[OwnServer]:
+    """A server of this test's own."""
+    server = OwnServer()
+    try:
+        server.start()
+        migrate.upgrade(server.url)
+        yield server
+    finally:
+        server.remove()

@@ -11,22 +11,9 @@ import pytest
 
 from tests.process.daemon import ORPHANS_GONE, Daemon, gone, until
 from tests.process.own_server import OwnServer
-from workerpool.store import migrate
 
 Pool = Callable[..., Daemon]
 ITEMS, EACH = 12, 18
-
-
-@pytest.fixture
-def own(tmp_path: Path) -> Iterator[OwnServer]:
-    """A server of this test's own."""
-    server = OwnServer()
-    try:
-        server.start()
-        migrate.upgrade(server.url)
-        yield server
-    finally:
-        server.remove()
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import httpx
@@ -16,7 +16,6 @@ from tests.process.asking import OPERATOR, asking, problem_of
 from tests.process.conftest import free_port, up
 from tests.process.daemon import Daemon, until
 from tests.process.own_server import OwnServer
-from workerpool.store import migrate
 
 Pool = Callable[..., Daemon]
 
@@ -42,18 +41,6 @@ def test_health_is_about_this_process_and_readiness_about_the_pool(pool: Pool) -
         assert nobody.get("/healthz").status_code == 200
         until(lambda: nobody.get("/readyz").status_code == 200, what="ready again")
     assert daemon.stop() == 0
-
-
-@pytest.fixture
-def own(tmp_path: Path) -> Iterator[OwnServer]:
-    """A PostgreSQL of this test's own."""
-    server = OwnServer()
-    try:
-        server.start()
-        migrate.upgrade(server.url)
-        yield server
-    finally:
-        server.remove()
 
 
 def test_a_database_that_is_away_is_said_and_comes_back(own: OwnServer, tmp_path: Path) -> None:

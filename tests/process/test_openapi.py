@@ -3,11 +3,13 @@
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.process.conftest import up
+from tests.process.daemon import Daemon
 
 TOKEN = "the operator's token of this test"
 #: Refusals of what a schema cannot say: an Idempotency-Key with another body; a name inside of a payload and beside it;
@@ -24,16 +26,19 @@ checks.positive_data_acceptance.expected-statuses = ["2xx", 401, 403, 404, 409, 
 WORDS = ("--exclude-path", "/api/events", "--generation-allow-x00", "false", "--no-color", "--workers", "1")
 
 
+@pytest.mark.parametrize("examples", [5, pytest.param(50, marks=pytest.mark.long)])
 @pytest.mark.parametrize("token", [None, TOKEN])
-def test_the_api_is_what_its_openapi_says(pool, tmp_path: Path, token: str | None) -> None:  # type: ignore[no-untyped-def]
+def test_the_api_is_what_its_openapi_says(
+    pool: Callable[..., Daemon], tmp_path: Path, token: str | None, examples: int
+) -> None:
     """Every status, media type, schema, method and header, with and without a token: nothing is found."""
     daemon = up(pool(api=True, **({"api_token": token} if token else {})))
     (tmp_path / "schemathesis.toml").write_text(CONFIG)
     words = ["--header", f"Authorization: Bearer {token}"] if token else []
     command = [sys.executable, "-c", "from schemathesis.cli import schemathesis; schemathesis()"]
     command += ["--config-file", str(tmp_path / "schemathesis.toml"), "run", *WORDS, *words]
-    command += ["--max-examples", "8", "--seed", "7", f"http://{daemon.settings['http']}/openapi.json"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=240)
+    command += ["--max-examples", str(examples), "--seed", "7", f"http://{daemon.settings['http']}/openapi.json"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=1800)
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
     assert re.search(r"[0-9]{3,} generated", done.stdout)
     assert daemon.events("request.failed") == []

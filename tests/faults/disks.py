@@ -150,8 +150,16 @@ class SmallServer(Node):
             process.send_signal(signal.SIGINT)
             process.wait(LIMIT)
 
-    def has_given_up(self) -> bool:
-        """Write into its WAL, which has some room made beforehand; tell whether it has ended by itself."""
+    def gives_up(self) -> None:
+        """Write into its WAL, which has some room made beforehand, until it ends by itself."""
+        try:
+            until(self._has_given_up, 60.0, "the server has ended")
+        except AssertionError as error:
+            listed = subprocess.run(["ps", "-eo", "pid,ppid,stat,wchan:20,args"], capture_output=True, text=True).stdout
+            its = "\n".join(line for line in listed.splitlines() if "postgres" in line)
+            raise AssertionError(f"{error}\n{self.log.read_text()[-4000:]}\n{its}") from None
+
+    def _has_given_up(self) -> bool:
         if self.process is None or self.process.poll() is None:
             with contextlib.suppress(psycopg.Error), psycopg.connect(self.url, connect_timeout=2) as connection:
                 connection.execute("SELECT pg_logical_emit_message(true, 'filler', repeat('x', 300000))")

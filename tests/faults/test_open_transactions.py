@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.hosts import Host, Network, missing
-from tests.process.daemon import gone, until
+from tests.process.daemon import until
 
 pytestmark = pytest.mark.skipif(bool(missing()), reason=missing() or "-")
 Place = Callable[..., Host]
@@ -54,7 +54,8 @@ def test_a_host_that_stands_still_before_its_commit(place: Place) -> None:
     done_elsewhere(two, revision)
     one.everybody(signal.SIGCONT)
     # It is told so, or is ended before it asks.
-    until(lambda: gone(worker) or one.events("revision.fenced"), what="the thawed attempt's end")
+    ends = (("revision.fenced", {}), ("child.exited", {"child": "W1"}))
+    until(lambda: any(one.events(name, **which) for name, which in ends), what="the thawed attempt's end")
     done_elsewhere(two, revision)
     assert (one.stop(), two.stop()) == (0, 0)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -70,7 +71,8 @@ class OwnServer:
         listing = subprocess.run(["ps", "-e", "-o", "pid=,ppid="], capture_output=True, text=True, check=True).stdout
         parents = {int(pid): int(parent) for pid, parent in (line.split() for line in listing.splitlines())}
         for pid in [self._process.pid, *(pid for pid, parent in parents.items() if parent == self._process.pid)]:
-            os.kill(pid, number)
+            with contextlib.suppress(ProcessLookupError):  # one that had ended is reaped as soon as its parent goes on
+                os.kill(pid, number)
 
     def remove(self) -> None:
         """Stop it and delete its data."""

@@ -5,6 +5,7 @@ choose another one: WORKERPOOL_TEST_DATABASE_URL (the URI of a running server wh
 WORKERPOOL_TEST_PG_BIN (a folder with other PostgreSQL programs, such as /usr/lib/postgresql/15/bin).
 """
 
+import faulthandler
 import os
 import re
 import shutil
@@ -48,6 +49,13 @@ if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
     signal.signal(signal.SIGHUP, lambda *_: None)
 # Child processes find the package as this one does, installed or not.
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
+
+
+@pytest.fixture(autouse=True)
+def _for_long(request: pytest.FixtureRequest) -> None:
+    """Any test is ended after ten minutes, but for those that are made to take long."""
+    if request.node.get_closest_marker("long") is not None:
+        faulthandler.cancel_dump_traceback_later()
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import faulthandler
 import os
 import random
 from collections.abc import Iterator
@@ -13,13 +12,6 @@ from tests.faults.hosts import Network, laid
 from tests.process.conftest import own, pool
 
 __all__ = ["own", "pool"]
-
-
-@pytest.fixture(autouse=True)
-def _for_long(request: pytest.FixtureRequest) -> None:
-    """Any test is ended after ten minutes, but for those that are made to take long."""
-    if request.node.get_closest_marker("long") is not None:
-        faulthandler.cancel_dump_traceback_later()
 
 
 @pytest.fixture(scope="module")

@@ -239,14 +239,15 @@ def test_a_stop_and_a_start_while_the_disk_is_full(small: SmallServer, daemon: D
 def test_a_full_disk_of_the_wal_under_load(
     small: SmallServer, daemon: Daemon, load: tuple[Notes, Producer], many: int
 ) -> None:
-    """F21: the server panics, cannot recover, and ends. Started again with room, it has all that was acknowledged;
-    the pool comes back by itself, and nothing is lost or doubled.
+    """F21: the server panics, cannot recover, and ends, or hangs and is ended. Started again with room, it has all that
+    was acknowledged; the pool comes back by itself, and nothing is lost or doubled.
     """
     daemon.start()
     for _ in range(many):
         goes_on(small.url, 30.0)
         with small.wal_disk.full():
-            small.gives_up()
+            if not small.gives_up():
+                print("the server hung, and was ended")
             waits_quietly(daemon, 3.0)
         assert daemon.process is not None
         assert daemon.process.poll() is None, daemon.tail()

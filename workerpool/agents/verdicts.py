@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 
-import httpx
+import httpx2
 from openai import APIError
 from pydantic import ValidationError
 from pydantic_ai import exceptions
@@ -46,7 +46,7 @@ def meant(error: Exception, brief: AgentBrief, line: Line) -> Exception:
             return Fail(f"the model {line.model!r} did not answer as it was asked to: {said}")
         case exceptions.UserError():
             return InvalidPayload(f"the agent {brief.name!r} cannot be asked this: {said}")
-        case httpx.TransportError() | APIError():
+        case httpx2.TransportError() | APIError():
             return _of_wire(error, line, who, said)
         case json.JSONDecodeError() | UnicodeDecodeError() | ValidationError():
             return _no_protocol(line, who, said)
@@ -88,7 +88,7 @@ def _of_api(error: exceptions.ModelAPIError, brief: AgentBrief, line: Line, who:
 def _of_wire(error: Exception, line: Line, who: str, said: str) -> Exception:
     if _is_no_json(error):
         return _no_protocol(line, who, said)
-    if isinstance(error, httpx.TimeoutException):
+    if isinstance(error, httpx2.TimeoutException):
         return Retry(reason=f"{who} said nothing for {line.parameters.timeout:g} s")
     return Retry(reason=f"the connection to {who} at {line.provider.address} was lost: {said or type(error).__name__}")
 

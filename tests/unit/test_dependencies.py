@@ -2,11 +2,10 @@
 
 import ast
 import sys
-from importlib.metadata import packages_distributions, requires
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
-from packaging.requirements import Requirement
-from packaging.utils import canonicalize_name
+from tests.unit.test_licences import installed, name_of
 
 PACKAGE = Path(__file__).parents[2] / "workerpool"
 
@@ -25,28 +24,15 @@ def imported() -> dict[str, Path]:
     }
 
 
-def installed(name: str, extras: frozenset[str], known: set[tuple[str, frozenset[str]]]) -> set[str]:
-    """The distributions that come with *name* and these of its extras, and with those in turn."""
-    if (name, extras) in known:
-        return set()
-    known.add((name, extras))
-    found = {name}
-    for text in requires(name) or []:
-        wanted = Requirement(text)
-        if wanted.marker is None or any(wanted.marker.evaluate({"extra": extra}) for extra in extras | {""}):
-            found |= installed(canonicalize_name(wanted.name), frozenset(wanted.extras), known)
-    return found
-
-
 def test_what_is_imported_is_installed_without_the_tools_of_developers() -> None:
-    """Each import is of a distribution that the package, with every extra but `dev`, brings along. (pytest is not: the
+    """Each import is of a distribution that the package, with its extras but `dev`, brings along. (pytest is not: the
     plugin is for who has it.)
     """
-    there = installed("workerpool", frozenset({"embedded", "examples", "llm", "mcp", "web"}), set())
+    there = installed()
     owners = packages_distributions()
     missing = {
         name: str(file.relative_to(PACKAGE))
         for name, file in imported().items()
-        if not {canonicalize_name(owner) for owner in owners.get(name, ())} & there
+        if not any(name_of(owner) in there for owner in owners.get(name, ()))
     }
     assert missing == {}

@@ -88,8 +88,8 @@ def release_strays(flock: Flock, line: Line, manager_id: str) -> int:
 def rescue(line: Line, brief: KeeperBrief, flock: Flock, tally: Tally, renewal: Renewal) -> int:
     """Take back claims whose lease ran out, a bounded number; returns how many. Each counts as a crash.
 
-    A living worker of ours keeps its claim: its renewal was kept out by somebody's lock. What a dead one of ours held is
-    settled as its death says (``bury``), which somebody's lock may delay.
+    A living worker of ours keeps its claim: its renewal was kept out by somebody's lock. What a dead one of ours held
+    is settled as its death says (``bury``), which somebody's lock may delay.
     """
     ours = {sheep.worker_id for sheep in flock.renewable(brief.lease)} | {death.worker_id for death in flock.deaths}
     rows = line.call("expired", lease=f"{brief.lease} seconds", how_many=RESCUES_A_SWEEP)

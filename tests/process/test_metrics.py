@@ -204,6 +204,20 @@ def test_a_long_handler_hides_nothing(pool: Pool) -> None:
     assert outcomes(daemon) == {"work completed": 1, "work cancelled cancelled": 1}
 
 
+def test_a_death_that_is_told_again_is_counted_once(pool: Pool) -> None:
+    """A keeper that is slow to settle for a dead worker is told of it each second, and counts it once all the same."""
+    daemon = pool(workers=1, lease="10s", failpoint="before_bury:sleep:1.5", failpoints_enabled=1).start()
+    for _ in range(2):
+        pid = daemon.pid_of_child("W1")
+        os.kill(pid, signal.SIGKILL)
+        daemon.pid_of_child("W1", other_than=pid)
+    restarts = ("workerpool_restarts_total", "crash")
+    until(lambda: counted(daemon).get(restarts, 0) >= 2, SENT)
+    daemon.ended(daemon.insert("page", "work"))
+    daemon.stop()
+    assert counted(daemon)[restarts] == 2
+
+
 def test_a_recycled_worker_takes_nothing_along(pool: Pool) -> None:
     """A worker that leaves after so many revisions sends what it has counted first."""
     daemon = pool(workers=1, max_revisions=5).start()

@@ -1,8 +1,7 @@
 """Whom this keeper keeps: the workers of its manager, as the manager told it.
 
 Owns: who lives, who died and how, and what the manager has not been answered yet. Invariant: a death is forgotten
-only after the database
-took its consequence and the manager was told so.
+only after the database took its consequence and the manager was told so, and is taken for a new one never.
 """
 
 from __future__ import annotations
@@ -47,6 +46,8 @@ class Flock:
 
     living: dict[str, Sheep] = field(default_factory=dict)
     deaths: list[Death] = field(default_factory=list)
+    buried: set[str] = field(default_factory=set)
+    """Workers whose death is settled, and of whom the manager may have told again before it heard so."""
     strays: frozenset[tuple[int, UUID]] = frozenset()
     """Claims that nobody living had at the last look."""
     known: bool = False
@@ -65,10 +66,20 @@ class Flock:
                 )
             case "ended":
                 self.living.pop(message["worker"], None)
-                if not any(death.worker_id == message["worker"] for death in self.deaths):
+                known = message["worker"] in self.buried or any(
+                    death.worker_id == message["worker"] for death in self.deaths
+                )
+                if not known:
                     self.deaths.append(_death(message))
+            case "forgotten":
+                self.buried.discard(message["worker"])
             case "synced":
                 self.known = True
+
+    def bury(self, death: Death) -> None:
+        """Note that a death is settled."""
+        self.deaths.remove(death)
+        self.buried.add(death.worker_id)
 
     @property
     def has_spoken(self) -> bool:

@@ -190,7 +190,7 @@ class Keeper:
                 self._renewal.refused("bury", error, worker=death.worker_id)
                 self._bury_at = time.monotonic() + BURY_AGAIN
                 continue
-            self._flock.deaths.remove(death)
+            self._flock.bury(death)
             self._channel.send("buried", worker=death.worker_id)
 
     def _every(self, name: str, seconds: float, duty: Callable[[], object], *, needed: bool = True) -> None:

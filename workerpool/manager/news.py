@@ -61,8 +61,9 @@ class News:
         self.tell("ended", **message)
 
     def answered(self, worker_id: str) -> None:
-        """The keeper has settled for this one."""
+        """The keeper has settled for this one, and is not told of it again."""
         self._deaths.pop(worker_id, None)
+        self.tell("forgotten", worker=worker_id)
 
     def tell_all(self) -> None:
         """Tell a keeper that is new everything."""

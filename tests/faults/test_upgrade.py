@@ -18,7 +18,7 @@ from tests.conftest import ROOT, Databases
 from tests.faults.hosts import HANDLERS, check_no_overlap
 from tests.process.daemon import Daemon, until
 from workerpool.store import migrate
-from workerpool.store.session import newest, versions
+from workerpool.store.versions import known, newest
 
 STEP = '''"""A step of the next version."""
 
@@ -35,7 +35,7 @@ def upgrade() -> None:
 def downgrade() -> None:
     run(revision, "down")
 '''
-NEXT, BEFORE = f"{int(newest()) + 1:04}", versions()[-2]
+NEXT, BEFORE = f"{int(newest()) + 1:04}", known()[-2]
 Migrator = subprocess.Popen[str]
 At = Callable[..., "Versioned"]
 

@@ -11,7 +11,7 @@ from psycopg import errors, sql
 
 from tests.conftest import Databases
 from tests.store.driving import Session, done
-from workerpool.store import migrate
+from workerpool.store import migrate, versions
 from workerpool.store.embedded import program
 
 
@@ -280,7 +280,7 @@ def test_two_hosts_migrate_at_once(empty: str) -> None:
         thread.join()
     assert failed == []
     with psycopg.connect(empty) as connection:
-        migrate.check(connection, "workerpool")
+        versions.check(connection, "workerpool")
 
 
 @pytest.mark.parametrize("schema", ["workerpool", 'Odd "Name"\'s'])
@@ -296,7 +296,7 @@ def test_script_runs_through_psql(empty: str, schema: str) -> None:
     )
     assert (run.returncode, run.stderr) == (0, "")
     with psycopg.connect(empty) as connection:
-        migrate.check(connection, schema)
+        versions.check(connection, schema)
     made = objects(empty, schema)
     migrate.upgrade(empty, schema)
     migrate.downgrade(empty, "base", schema)
@@ -307,18 +307,18 @@ def test_script_runs_through_psql(empty: str, schema: str) -> None:
 def test_newer_schema_is_refused(empty: str) -> None:
     """Issue 2: a program does not work on a schema newer than itself, nor on one that is older or not there."""
     with psycopg.connect(empty, autocommit=True) as connection:
-        with pytest.raises(migrate.SchemaTooOld, match="not there yet"):
-            migrate.check(connection, "workerpool")
+        with pytest.raises(versions.SchemaTooOld, match="not there yet"):
+            versions.check(connection, "workerpool")
         migrate.upgrade(empty)
-        migrate.check(connection, "workerpool")
+        versions.check(connection, "workerpool")
         connection.execute("UPDATE workerpool.alembic_version SET version_num = '9999'")
-        with pytest.raises(migrate.SchemaTooNew, match="at version 9999, newer"):
-            migrate.check(connection, "workerpool")
-        with pytest.raises(migrate.SchemaTooNew):
+        with pytest.raises(versions.SchemaTooNew, match="at version 9999, newer"):
+            versions.check(connection, "workerpool")
+        with pytest.raises(versions.SchemaTooNew):
             migrate.upgrade(empty)
         connection.execute("UPDATE workerpool.alembic_version SET version_num = '0000'")
-        with pytest.raises(migrate.SchemaTooOld, match="at version 0000"):
-            migrate.check(connection, "workerpool")
+        with pytest.raises(versions.SchemaTooOld, match="at version 0000"):
+            versions.check(connection, "workerpool")
 
 
 @pytest.mark.parametrize("schema", ["other", 'Odd "Name"\'s'])

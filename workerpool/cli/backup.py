@@ -146,13 +146,13 @@ def restore(settings: Settings, file: Path) -> None:
     All or nothing. A backup of an older version is migrated; one of a newer version is refused (78).
     """
     from workerpool.store import dumping, migrate
-    from workerpool.store.session import newest
+    from workerpool.store.versions import SchemaTooNew, newest
 
     with session(settings, "restore", migrated=False) as opened:
         opened.patience(0)
         there = opened.version()
         if there is not None and there > newest():
-            raise migrate.SchemaTooNew(settings.db_schema, there, newest())
+            raise SchemaTooNew(settings.db_schema, there, newest())
         _must_be_empty(settings, opened, there)
         try:
             tools = _tools(settings, opened, dumping.dumped_by(file))
@@ -160,7 +160,7 @@ def restore(settings: Settings, file: Path) -> None:
         except dumping.NotABackup as error:
             raise Refused(safe(str(error)), EXIT_REFUSED, "nothing was changed") from None
         if version > newest():
-            raise migrate.SchemaTooNew(settings.db_schema, version, newest())
+            raise SchemaTooNew(settings.db_schema, version, newest())
         url, server = database_url(settings), opened.server_major()
         try:
             dumping.restore(tools, url, settings.db_schema, file, there=there, server=server)
@@ -194,7 +194,7 @@ def _must_be_empty(settings: Settings, opened: Session, there: str | None) -> No
 def _tell(file: Path, version: str, counts: dict[str, int]) -> None:
     whole = counted(sum(counts.values()), "revision")
     parts = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
-    from workerpool.store.session import newest
+    from workerpool.store.versions import newest
 
     moved = "" if version == newest() else f", migrated from {version}"
     click.echo(f"restored from {file}: {whole}{f' ({parts})' if parts else ''}; schema version {newest()}{moved}")

@@ -22,7 +22,8 @@ from workerpool.cli.errors import EXIT_FAILED, EXIT_REFUSED, EXIT_TIMED_OUT, Ref
 from workerpool.cli.home import Home
 from workerpool.link import tied
 from workerpool.store import embedded
-from workerpool.store.session import Session, newest
+from workerpool.store.session import Session
+from workerpool.store.versions import newest
 
 MARK = ".workerpool-demo"
 START_LIMIT, STOP_LIMIT = 60.0, 40.0

@@ -89,9 +89,9 @@ def database_url(settings: Settings) -> str:
 
 
 def _may_go_down(settings: Settings, opened: Session, before: str | None, version: str, yes: bool) -> None:
-    from workerpool.store.session import versions
+    from workerpool.store.versions import known
 
-    allowed = ("base", *versions())
+    allowed = ("base", *known())
     if version not in allowed:
         raise click.UsageError(f"--down-to {version}: there is no such version; allowed: {', '.join(allowed)}.")
     if before is None:

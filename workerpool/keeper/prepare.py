@@ -19,7 +19,8 @@ from workerpool.link import tether
 from workerpool.link.channel import Channel
 from workerpool.store.connection import is_exposed
 from workerpool.store.line import Line, LineLost, StatementRefused
-from workerpool.store.session import Session, newest
+from workerpool.store.session import Session
+from workerpool.store.versions import newest
 
 log = logs.get("prepare")
 EXIT_NO_DATABASE, EXIT_CONFIG = 69, 78

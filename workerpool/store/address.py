@@ -13,7 +13,8 @@ from psycopg.conninfo import make_conninfo
 
 from workerpool import config
 from workerpool.store import embedded
-from workerpool.store.session import Session, newest
+from workerpool.store.session import Session
+from workerpool.store.versions import newest
 
 
 @contextmanager

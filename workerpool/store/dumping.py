@@ -20,8 +20,8 @@ from typing import IO
 
 from workerpool.store import embedded
 from workerpool.store.connection import SQL, quoted
-from workerpool.store.migrate import step_sql
-from workerpool.store.session import versions, without_password
+from workerpool.store.session import without_password
+from workerpool.store.versions import known, step_sql
 
 #: Tables without which it is no backup of a queue.
 TABLES = ("revisions", "items", "execution_log", "schedules", "pause_state", "alembic_version")
@@ -209,7 +209,7 @@ def _emptied(schema: str, there: str | None) -> str:
     """Return the statements that leave nothing in the schema, and the schema itself."""
     name = "'" + quoted(schema).replace("'", "''") + "'"
     made = f"SELECT 'CREATE SCHEMA ' || {name} WHERE to_regnamespace({name}) IS NULL \\gexec"
-    steps = [step_sql(version, "down", schema) for version in reversed(versions()) if version <= (there or "")]
+    steps = [step_sql(version, "down", schema) for version in reversed(known()) if version <= (there or "")]
     return "\n".join([made, *steps, f"DROP TABLE IF EXISTS {quoted(schema)}.alembic_version;"])
 
 

@@ -10,8 +10,8 @@ from psycopg import errors
 
 from workerpool.store import embedded
 from workerpool.store.line import LineLost, StatementRefused
-from workerpool.store.migrate import MayNotMigrate, SchemaTooNew, SchemaTooOld
 from workerpool.store.roles import MayNotMakeRoles, NoNameLeft
+from workerpool.store.versions import MayNotMigrate, SchemaTooNew, SchemaTooOld
 
 _AS_IT_IS = (
     SchemaTooNew,

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from workerpool.store.connection import is_exposed
-from workerpool.store.session import Row, Session, newest
+from workerpool.store.session import Row, Session
+from workerpool.store.versions import newest
 
 Pooler = Literal["none", "session", "transaction"]
 OLDEST_SERVER = 150_000

@@ -13,13 +13,11 @@ from pathlib import Path
 import psycopg
 from alembic import command
 from alembic.config import Config
-from alembic.script import ScriptDirectory
-from psycopg import sql
 from sqlalchemy import Connection as SqlAlchemy
 from sqlalchemy import create_engine
 from sqlalchemy.pool import NullPool
 
-from workerpool.store import roles
+from workerpool.store import roles, versions
 from workerpool.store.connection import connect, quoted
 
 HERE = Path(__file__).parent / "migrations"
@@ -27,81 +25,11 @@ HERE = Path(__file__).parent / "migrations"
 MIGRATION_LOCK = 7083491
 
 
-class SchemaTooNew(Exception):
-    """The database was migrated by a newer program than this one."""
-
-    def __init__(self, schema: str, found: str, known: str) -> None:
-        self.schema, self.found, self.known = schema, found, known
-        super().__init__(
-            f"schema {schema!r} is at version {found}, newer than this program knows ({known}): install that version"
-        )
-
-
-class SchemaTooOld(Exception):
-    """The database has not been migrated to what this program needs."""
-
-    def __init__(self, schema: str, found: str | None, needed: str) -> None:
-        self.schema, self.found, self.needed = schema, found, needed
-        was = f"at version {found}" if found else "not there yet"
-        super().__init__(f"schema {schema!r} is {was}, this program needs version {needed}: run `workerpool migrate`")
-
-
-class MayNotMigrate(Exception):
-    """The schema needs a migration, and this role is not one that may run it."""
-
-    def __init__(self, schema: str, found: str | None, needed: str, owner: str) -> None:
-        self.schema, self.found, self.needed, self.owner = schema, found, needed, owner
-        was = f"at version {found}" if found else "empty"
-        super().__init__(
-            f"schema {schema!r} is {was}, this program needs version {needed}, and this role may not migrate: "
-            f"run `workerpool migrate` as a member of its owner, role {owner}"
-        )
-        self.hint = "or have the administrator run the statements of `workerpool migrate --sql`"
-
-
-def step_sql(version: str, direction: str, schema: str) -> str:
-    """Return the SQL of one numbered step, with the schema's quoted name in place.
-
-    *direction* is ``up`` or ``down``.
-    """
-    folder = HERE / "steps" / version
-    files = [folder / "down.sql"] if direction == "down" else sorted(p for p in folder.glob("[0-9]*.sql"))
-    text = "\n".join(path.read_text(encoding="utf-8") for path in files)
-    return text.replace("{schema}", quoted(schema)).replace("{channel}", "'" + schema.replace("'", "''") + "'")
-
-
 def _config(schema: str, output: io.StringIO | None = None) -> Config:
     config = Config(output_buffer=output) if output else Config()
     config.set_main_option("script_location", str(HERE).replace("%", "%%"))
     config.attributes["schema"] = schema
     return config
-
-
-def known_version() -> str:
-    """Return the newest schema version that this program knows."""
-    head = ScriptDirectory.from_config(_config("workerpool")).get_current_head()
-    assert head is not None, "the package holds at least one migration"
-    return head
-
-
-def found_version(connection: psycopg.Connection, schema: str) -> str | None:
-    """Return the version that *schema* is at, or None where it has not been made."""
-    row = connection.execute("SELECT to_regclass(%s) IS NOT NULL", [f"{quoted(schema)}.alembic_version"]).fetchone()
-    if row is None or not row[0]:
-        return None
-    query = sql.SQL("SELECT version_num FROM {}.alembic_version").format(sql.Identifier(schema))
-    found = connection.execute(query).fetchone()
-    return found[0] if found else None
-
-
-def check(connection: psycopg.Connection, schema: str) -> None:
-    """Raise SchemaTooNew or SchemaTooOld unless *schema* is at the version that this program needs."""
-    found, known = found_version(connection, schema), known_version()
-    if found == known:
-        return
-    if found is not None and found > known:
-        raise SchemaTooNew(schema, found, known)
-    raise SchemaTooOld(schema, found, known)
 
 
 def upgrade(url: str, schema: str = "workerpool") -> None:
@@ -151,16 +79,16 @@ def _before(connection: psycopg.Connection, schema: str, target: str) -> None:
     )
     connection.execute("SELECT pg_advisory_xact_lock(%s, hashtext(%s))", [MIGRATION_LOCK, schema])
     connection.execute("SET LOCAL lock_timeout = '30s'")
-    found, known = found_version(connection, schema), known_version()
+    found, known = versions.found(connection, schema), versions.newest()
     if found is not None and found > known:
-        raise SchemaTooNew(schema, found, known)
+        raise versions.SchemaTooNew(schema, found, known)
     owner = _owner(connection, schema)
     if owner is None:
         connection.execute(f"CREATE SCHEMA {quoted(schema)}".encode())
         return
     name, is_self, may_become, may_act = owner
     if not may_act and not may_become and found != (known if target == "head" else target):
-        raise MayNotMigrate(schema, found, known, name)
+        raise versions.MayNotMigrate(schema, found, known, name)
     if may_become and not is_self:  # what a migration makes belongs to whom the rest belongs
         connection.execute(f"SET LOCAL ROLE {quoted(name)}".encode())
 
@@ -176,7 +104,7 @@ def _owner(connection: psycopg.Connection, schema: str) -> tuple[str, bool, bool
 
 
 def _after(connection: psycopg.Connection, schema: str) -> None:
-    if found_version(connection, schema) is not None:
+    if versions.found(connection, schema) is not None:
         roles.grant(connection, schema)
 
 

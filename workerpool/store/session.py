@@ -1,8 +1,7 @@
 """A connection for those who look and those who enqueue: one statement at a time, rows as dictionaries.
 
-Owns: the connection, and the question whether the schema is the one that this program knows. Does not own: what is
-asked (the statements)
-or what it means. Invariant: a session that `require` let pass works on a schema of exactly this program's version.
+Owns: the connection. Does not own: what is asked (the statements) or what it means.
+Invariant: a session that `require` let pass works on a schema of exactly this program's version.
 """
 
 from __future__ import annotations
@@ -17,7 +16,8 @@ from psycopg import pq, sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import TupleRow, dict_row
 
-from workerpool.store.connection import SQL, connect, quoted, statement
+from workerpool.store import versions
+from workerpool.store.connection import connect, statement
 
 Row = dict[str, Any]
 #: A connection of the caller's own, for those who may not import the driver.
@@ -104,24 +104,11 @@ class Session:
 
     def version(self) -> str | None:
         """Return the version that the schema is at, or None where it is not made."""
-        table = f"{quoted(self.schema)}.alembic_version"
-        row = self.connection.execute("SELECT to_regclass(%s) IS NOT NULL", [table]).fetchone()
-        if row is None or not row[0]:
-            return None
-        query = sql.SQL("SELECT version_num FROM {}.alembic_version").format(sql.Identifier(self.schema))
-        found = self.connection.execute(query).fetchone()
-        return str(found[0]) if found else None
+        return versions.found(self.connection, self.schema)
 
     def require(self) -> None:
         """Raise SchemaTooOld or SchemaTooNew unless the schema is at this program's version."""
-        found = self.version()
-        if found == newest():
-            return
-        from workerpool.store import migrate  # only now: Alembic takes longer to import than a whole command
-
-        if found is not None and found > newest():
-            raise migrate.SchemaTooNew(self.schema, found, newest())
-        raise migrate.SchemaTooOld(self.schema, found, newest())
+        versions.check(self.connection, self.schema)
 
 
 def rows(connection: Connection, schema: str, name: str, /, **parameters: Any) -> list[Row]:
@@ -132,16 +119,6 @@ def rows(connection: Connection, schema: str, name: str, /, **parameters: Any) -
         # (in a pipeline the answer comes when it is fetched, and its description with it)
         piped = connection.pgconn.pipeline_status != pq.PipelineStatus.OFF
         return cursor.fetchall() if piped or cursor.description else []
-
-
-def versions() -> list[str]:
-    """Return the versions of the schema that this program knows, from the names of its steps, the newest last."""
-    return sorted(folder.name for folder in (SQL.parent / "migrations" / "steps").glob("[0-9]*"))
-
-
-def newest() -> str:
-    """Return the newest version of the schema that this program knows."""
-    return versions()[-1]
 
 
 def without_password(url: str) -> tuple[str, str | None]:

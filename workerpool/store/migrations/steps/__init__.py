@@ -2,7 +2,7 @@
 
 from alembic import context, op
 
-from workerpool.store.migrate import step_sql
+from workerpool.store.versions import step_sql
 
 
 def run(version: str, direction: str) -> None:

@@ -66,10 +66,8 @@ class Flock:
                 )
             case "ended":
                 self.living.pop(message["worker"], None)
-                known = message["worker"] in self.buried or any(
-                    death.worker_id == message["worker"] for death in self.deaths
-                )
-                if not known:
+                told = self.buried.union(death.worker_id for death in self.deaths)
+                if message["worker"] not in told:
                     self.deaths.append(_death(message))
             case "forgotten":
                 self.buried.discard(message["worker"])

@@ -293,17 +293,27 @@ class Daemon:
 
     def entries(self, word: str, revision: int | None = None) -> list[list[str]]:
         """The journal's entries `word revision attempt …`, split."""
-        text = self.journal.read_text() if self.journal.exists() else ""
-        found = [line.split() for line in text.splitlines()]
-        return [each for each in found if each[0] == word and revision in (None, int(each[1]))]
+        return entries(self.journal, word, revision)
 
     def begun(self, revision: int, attempt: int = 1) -> int:
         """Wait until this attempt's handler has begun and return its process."""
-        entry = until(
-            lambda: [each for each in self.entries("begin", revision) if int(each[2]) == attempt],
-            what=f"revision {revision} begun",
-        )[0]
-        return int(entry[3])
+        return begun(self.journal, revision, attempt)
+
+
+def entries(journal: Path, word: str, revision: int | None = None) -> list[list[str]]:
+    """The entries `word revision attempt …` of a journal, split."""
+    text = journal.read_text() if journal.exists() else ""
+    found = [line.split() for line in text.splitlines()]
+    return [each for each in found if each[0] == word and revision in (None, int(each[1]))]
+
+
+def begun(journal: Path, revision: int, attempt: int = 1) -> int:
+    """Wait until this attempt's handler has begun, which is later than its claim, and return its process."""
+    entry = until(
+        lambda: [each for each in entries(journal, "begin", revision) if int(each[2]) == attempt],
+        what=f"revision {revision} begun",
+    )[0]
+    return int(entry[3])
 
 
 def ids(rows: Sequence[dict[str, Any]]) -> list[int]:

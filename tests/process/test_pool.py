@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.process.daemon import HANDLERS, gone, until
+from tests.process.daemon import HANDLERS, begun, gone, until
 from workerpool import Client, Pool, PoolFailed
 
 Make = Callable[..., Pool]
@@ -74,16 +74,16 @@ def test_a_pool_may_be_started_again(make: Make) -> None:
     assert (pool.stop(), pool.stop()) == (0, 0)
 
 
-def test_a_running_revision_may_finish(make: Make, database: str) -> None:
+def test_a_running_revision_may_finish(make: Make, database: str, tmp_path: Path) -> None:
     """The stop is that of the daemon: graceful, unless the program is in a hurry."""
     with Client(database, "workerpool") as client, make(shutdown_grace="20s") as pool:
         slow = client.enqueue("a", {"seconds": 1.0}, handler="work").id
-        until(lambda: client.show(slow).status == "processing", what="begun")
+        begun(tmp_path / "journal", slow)
         assert pool.stop() == 0
         assert client.show(slow).status == "completed"
         pool.start()
         endless = client.enqueue("b", {"seconds": 1000}, handler="work").id
-        until(lambda: client.show(endless).status == "processing", what="begun")
+        begun(tmp_path / "journal", endless)
         pool.stop(0.2)
         assert client.show(endless).status == "pending"
 
@@ -168,7 +168,7 @@ def test_it_ends_with_a_killed_program(
             if work is not None:
                 with Client(database, "workerpool") as client:
                     revision = client.enqueue("a", {"seconds": 1000}, handler=work)
-                    until(lambda: client.show(revision.id).status == "processing", what="begun")
+                    begun(tmp_path / "journal", revision.id)
             processes = family(daemon)
             assert len(processes) >= 3
         finally:

@@ -19,16 +19,17 @@ SHIPPED = Path(__file__).parents[2] / "deploy" / "supervisord.conf"
 GRACE = 10.0  # seconds; WORKERPOOL_SHUTDOWN_GRACE of the pool under test
 HANDLERS = """
 import time
+from pathlib import Path
 
 from workerpool import Job, handler
 
 
 @handler("default", max_attempts=1)
 def default(job: Job) -> dict[str, object]:
+    Path(f"begun {job.id}.{job.attempt}").touch()
     time.sleep(float(job.payload["seconds"]))
     return {"attempt": job.attempt}
 """
-RUNNING = """SELECT count(*) FROM workerpool.revisions WHERE status = 'processing'"""
 UNFINISHED = """SELECT count(*) FROM workerpool.revisions WHERE status <> 'completed'"""
 OVERLAPS = """
     SELECT count(*) FROM workerpool.revisions a JOIN workerpool.revisions b
@@ -66,6 +67,10 @@ class Supervised:
             " FROM generate_series(1, %s) n, generate_series(1, %s) i ORDER BY n, i",
             [seconds, each, items],
         )
+
+    def begun(self) -> int:
+        """How many attempts have begun."""
+        return len(list(self.folder.glob("begun *")))
 
     def workers(self) -> list[int]:
         """The pids of the workers that the database knows to be active."""
@@ -140,7 +145,7 @@ def test_a_killed_manager_comes_back_and_nothing_is_lost(supervised: Supervised)
     the items holds across both.
     """
     supervised.enqueue(items=3, each=4, seconds=0.4)
-    until(lambda: supervised.count(RUNNING) == 2, what="both workers are busy")
+    until(lambda: supervised.begun() == 2, what="both workers are busy")
     first, workers = supervised.pid(), supervised.workers()
     os.kill(first, signal.SIGKILL)
     until(lambda: all(gone(pid) for pid in workers), 2.0, "the workers of the killed manager are gone")
@@ -154,7 +159,7 @@ def test_a_killed_manager_comes_back_and_nothing_is_lost(supervised: Supervised)
 def test_a_stop_lets_running_revisions_finish(supervised: Supervised) -> None:
     """`supervisorctl stop` ends within the grace: what runs is finished, what waits stays pending."""
     supervised.enqueue(items=2, each=2, seconds=2)
-    until(lambda: supervised.count(RUNNING) == 2, what="both workers are busy")
+    until(lambda: supervised.begun() == 2, what="both workers are busy")
     workers = supervised.workers()
     began = time.monotonic()
     assert "stopped" in supervised.control("stop", "workerpool")

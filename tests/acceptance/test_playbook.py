@@ -31,7 +31,7 @@ def downgrade() -> None:
 def newer(tmp_path: Path) -> Path:
     """A folder with the program's next version, whose schema has one step more."""
     folder = tmp_path / "newer"
-    shutil.copytree(ROOT / "workerpool", folder / "workerpool", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(ROOT / "workerpool", folder / "workerpool")
     migrations = folder / "workerpool" / "store" / "migrations"
     (migrations / "versions" / "v0003_later.py").write_text(STEP)
     (migrations / "steps" / "0003").mkdir()
@@ -84,8 +84,10 @@ def test_an_upgrade_step_by_step(database: str, connection: psycopg.Connection, 
     host = Host(database, tmp_path)
     try:
         host.start()
-        for number in range(20):
-            host.run("enqueue", f"page{number % 3}", "--handler", "good", "--payload", f'{{"n": {number}}}')
+        connection.execute(
+            "INSERT INTO workerpool.revisions (item_key, handler, payload) "
+            "SELECT 'page' || n % 3, 'good', jsonb_build_object('n', n) FROM generate_series(1, 20) n"
+        )
         assert "; safe" in host.run("pause", "--reason", "upgrade to the next version", "--wait", "--timeout", "30s")
         host.run("enqueue", "page0", "--handler", "good")
         assert "backup written to before.dump" in host.run("backup", "before.dump")

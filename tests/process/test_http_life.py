@@ -61,7 +61,8 @@ def test_a_database_that_is_away_is_said_and_comes_back(own: OwnServer, tmp_path
                 assert int(answer.headers["retry-after"]) >= 1
                 assert own.url not in answer.text
             with asking(daemon, "wp_known_by_the_database_alone") as unsure:
-                problem_of(unsure.get("/api/queue"), 503)
+                detail = problem_of(unsure.get("/api/queue"), 503)["detail"]
+                assert detail == "no connection to the database within 0.5 s", "known to be away by now"
             assert operator.get("/healthz").status_code == 200
             ready = operator.get("/readyz")
             assert (ready.status_code, ready.json()["status"]) == (503, "down")

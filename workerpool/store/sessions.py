@@ -1,7 +1,8 @@
 """A few connections that the threads of a program share, each lent for a moment.
 
 Owns: how many there are, and that one which broke is replaced. Does not own: what is asked over them (``session``).
-Invariant: a session that is lent answered just before; nobody waits for one longer than PATIENCE.
+Invariant: a session that is lent answered just before; nobody waits for one longer than PATIENCE, or than AWAY once
+others have waited in vain.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from workerpool.store.session import Session
 
 #: How long somebody waits for a connection: while the database is away, or all of them are lent.
 PATIENCE = timedelta(seconds=5)
+#: The same, once the database is known to be away: who asks hears so, instead of standing in a queue of threads.
+AWAY = timedelta(seconds=0.5)
 #: One that nobody has needed for so long is closed.
 IDLE = timedelta(minutes=5)
 
@@ -25,8 +28,8 @@ IDLE = timedelta(minutes=5)
 class NoSession(Exception):
     """No connection in time: the database is away, or everybody else is using them."""
 
-    def __init__(self) -> None:
-        super().__init__(f"no connection to the database within {PATIENCE.total_seconds():g} s")
+    def __init__(self, waited: timedelta) -> None:
+        super().__init__(f"no connection to the database within {waited.total_seconds():g} s")
 
 
 class Sessions:
@@ -34,6 +37,7 @@ class Sessions:
 
     def __init__(self, url: str, schema: str, role: str, most: int) -> None:
         self._schema = schema
+        self._patience = PATIENCE
         self._pool: ConnectionPool[Reached] = ConnectionPool(
             "",
             connection_class=Reached,
@@ -41,10 +45,10 @@ class Sessions:
             min_size=0,
             max_size=most,
             open=False,
-            timeout=PATIENCE.total_seconds(),
             max_idle=IDLE.total_seconds(),
             # (a server that restarts is back sooner than the usual waits would try again)
             reconnect_timeout=PATIENCE.total_seconds(),
+            reconnect_failed=self._in_vain,
             configure=settle_in,
             check=ConnectionPool.check_connection,
             name=role,
@@ -61,10 +65,12 @@ class Sessions:
     @contextmanager
     def lend(self) -> Iterator[Session]:
         """Lend a session. Raises NoSession."""
+        patience = self._patience
         try:
-            connection = self._pool.getconn()
+            connection = self._pool.getconn(patience.total_seconds())
         except PoolTimeout:
-            raise NoSession from None
+            raise NoSession(patience) from None
+        self._patience = PATIENCE
         try:
             yield Session.over(connection, self._schema)
         except errors.ReadOnlySqlTransaction:
@@ -72,3 +78,6 @@ class Sessions:
             raise
         finally:
             self._pool.putconn(connection)
+
+    def _in_vain(self, _: ConnectionPool[Reached]) -> None:
+        self._patience = AWAY

@@ -88,7 +88,7 @@ def test_a_server_without_connections_is_waited_for(small: tuple[Daemon, OwnServ
     server.stop()
     server.start()
     admin(daemon, server)
-    lasting = [daemon.insert(f"long{n}", "work", {"seconds": 3 * LEASE}) for n in range(3)]
+    lasting = [daemon.insert(f"long{n}", "work", {"seconds": 1.5 * LEASE}) for n in range(3)]
     for revision in lasting:
         row = daemon.ended(revision)
         assert (row["status"], row["crash_count"]) == ("completed", 0)

@@ -32,6 +32,8 @@ HANDLERS = Path(__file__).parent / "host_handlers.py"
 PREFIX = "wp"
 #: An Ethernet address that nobody has: what is sent there is lost.
 NOWHERE = "02:00:00:00:00:99"
+#: That of PostgreSQL's bridge.
+OWN = "02:00:00:00:00:01"
 #: Which packets are lost: all, those to PostgreSQL, or those from it.
 Lost = Literal["both", "requests", "answers"]
 
@@ -126,7 +128,9 @@ class Network:
         self.server._facts = Server(self.server.home, folder=self.server._facts.folder, settings=QUICK + listening)
 
     def _take_a_net(self) -> str:
-        ip("link", "add", self.bridge, "type", "bridge")
+        # (with a hardware address of its own: else it has that of a host, another one when that host is cut off, and
+        # whoever is not cut off loses it for half a minute too)
+        ip(*f"link add {self.bridge} address {OWN} type bridge".split())
         used = ip("-o", "-4", "address", "show")
         # (from a place of this process's own: another one may be looking at this moment)
         nets = (f"10.213.{(os.getpid() + n) % 254 + 1}" for n in range(254))

@@ -79,5 +79,7 @@ class Sessions:
         finally:
             self._pool.putconn(connection)
 
-    def _in_vain(self, _: ConnectionPool[Reached]) -> None:
-        self._patience = AWAY
+    def _in_vain(self, pool: ConnectionPool[Reached]) -> None:
+        # Where some are connected it is one more that the server does not take, and they come back to be lent.
+        if pool.get_stats()["pool_size"] == 0:
+            self._patience = AWAY

@@ -203,7 +203,9 @@ class SmallServer(Node):
                 text = "CREATE TEMPORARY TABLE more AS SELECT repeat('x', 2000) FROM generate_series(1, 50)"
                 connection.execute(text)
         except psycopg.OperationalError as error:
-            return "No space left" in str(error)  # who connects may be told so already
+            if "No space left" not in str(error):  # (who connects may be told so already, which is not DiskFull)
+                raise
+            return True
         return False
 
     def remove(self) -> None:

@@ -191,7 +191,7 @@ class Crowd:
                         do(me)
                         self.counts["rounds"] += 1
                     except errors.LockNotAvailable:
-                        self.waited += 1  # (and the next round asks again, as the program does)
+                        self.waited += 1  # in a queue of the others for too long; it asks again, as the program does
         except BaseException as error:
             self.errors.append(error)
 
@@ -212,13 +212,13 @@ class Crowd:
 @pytest.mark.parametrize("seconds", [4.0, pytest.param(60.0, marks=pytest.mark.long)])
 def test_claim_prune_settle_and_bulk_cancel_do_not_deadlock(database: str, seconds: float) -> None:
     """F31: sixteen sessions claim, settle, rescue, prune, cancel and heal the same rows: no 40P01, no other error, each
-    of them got something done, and no head is stranded. A machine that stands still for three seconds ends all that
-    wait just then, and no more.
+    of them got something done, and no head is stranded. Whoever stood in the queue of an item for longer than the lock
+    timeout asks again: less than a tenth of the sessions' time is lost that way.
     """
     crowd = Crowd(database, seconds)
     crowd.run()
     assert not crowd.errors
-    assert crowd.waited < SESSIONS
+    assert crowd.waited * LOCK_TIMEOUT < seconds * SESSIONS / 10
     assert all(crowd.counts.values()), crowd.counts
     with Session(database) as me:
         assert me.heal() == []

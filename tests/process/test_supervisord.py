@@ -145,7 +145,7 @@ def test_a_killed_manager_comes_back_and_nothing_is_lost(supervised: Supervised)
     the items holds across both.
     """
     supervised.enqueue(items=3, each=4, seconds=0.4)
-    until(lambda: supervised.begun() == 2, what="both workers are busy")
+    until(lambda: supervised.begun() >= 2, what="both workers are busy")
     first, workers = supervised.pid(), supervised.workers()
     os.kill(first, signal.SIGKILL)
     until(lambda: all(gone(pid) for pid in workers), 2.0, "the workers of the killed manager are gone")
@@ -159,7 +159,7 @@ def test_a_killed_manager_comes_back_and_nothing_is_lost(supervised: Supervised)
 def test_a_stop_lets_running_revisions_finish(supervised: Supervised) -> None:
     """`supervisorctl stop` ends within the grace: what runs is finished, what waits stays pending."""
     supervised.enqueue(items=2, each=2, seconds=2)
-    until(lambda: supervised.begun() == 2, what="both workers are busy")
+    until(lambda: supervised.begun() >= 2, what="both workers are busy")
     workers = supervised.workers()
     began = time.monotonic()
     assert "stopped" in supervised.control("stop", "workerpool")
